@@ -1,0 +1,1 @@
+"""The small foundation: errors, durations, files, devices. Imports nothing of ours."""
