@@ -14,7 +14,9 @@ _MULTIPLIER = {"": 1, "k": 1_000, "M": 1_000_000, "B": 1_000_000_000}
 _TIME = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
 _TIME_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kMB]?)\s*(step|steps|token|tokens)")
-_EXPECTED = "write a time (90s, 3m, 1h30m), a number of steps (2000 steps) or of tokens (10M tokens)"
+_EXPECTED = (
+    "write a time (90s, 3m, 1h30m), a number of steps (2000 steps) or of tokens (10M tokens)"
+)
 
 
 @dataclass(frozen=True)
