@@ -1,0 +1,1 @@
+"""Architectures: layers, families, initialisation, exchange with the world, accounting."""
