@@ -7,7 +7,13 @@ import pytest
 from scipy import stats
 
 from lmwright.core.errors import LmwrightError
-from lmwright.metrics.intervals import bootstrap, mcnemar, paired_difference, wilson
+from lmwright.metrics.intervals import (
+    bootstrap,
+    mcnemar,
+    mean_of_proportions,
+    paired_difference,
+    wilson,
+)
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
@@ -107,3 +113,30 @@ def test_mcnemar_stands_thousands_of_discordant_items():
 def test_pairs_must_match(compare):
     with pytest.raises(LmwrightError, match="same items"):
         compare([True], [True, False])
+
+
+def test_the_mean_of_one_proportion_is_that_proportion():
+    assert mean_of_proportions([(7, 10)]) == pytest.approx(wilson(7, 10))
+
+
+def test_the_interval_of_a_mean_of_proportions_covers_it():
+    rng = np.random.default_rng(9)
+    rates, sizes = np.array([0.97, 0.8, 0.6]), np.array([60, 40, 80])
+    covered = 0
+    for _ in range(1_000):
+        successes = rng.binomial(sizes, rates)
+        low, high = mean_of_proportions(list(zip(successes.tolist(), sizes.tolist(), strict=True)))
+        covered += low <= rates.mean() <= high
+    assert stats.binomtest(covered, 1_000, 0.95).pvalue > 0.001
+
+
+def test_a_mean_of_perfect_proportions_is_still_uncertain():
+    low, high = mean_of_proportions([(20, 20), (30, 30)])
+    assert low < 0.95
+    assert high == 1.0
+
+
+@pytest.mark.parametrize("counts", [[], [(1, 2), (0, 0)]])
+def test_a_mean_of_proportions_needs_trials(counts):
+    with pytest.raises(LmwrightError, match="at least one trial"):
+        mean_of_proportions(counts)

@@ -49,6 +49,30 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
     return Interval(low, high)
 
 
+def mean_of_proportions(counts: Sequence[tuple[int, int]], confidence: float = 0.95) -> Interval:
+    """Interval of the unweighted mean of independent proportions.
+
+    Each proportion's Wilson ends are combined by recovering variances (Zou, Huang & Zhang 2009, A
+    note on confidence interval estimation for a linear function of binomial proportions), which,
+    unlike adding variances, still has a width where every proportion is 0 or 1.
+
+    Args:
+        counts: (successes, trials) of each group.
+        confidence: its level, between 0 and 1.
+
+    Raises:
+        LmwrightError: if there are no groups, or a group makes no proportion.
+    """
+    if not counts or not all(n for _, n in counts):
+        raise LmwrightError("a mean of proportions needs at least one trial in every group")
+    rates = [successes / n for successes, n in counts]
+    ends = [wilson(successes, n, confidence) for successes, n in counts]
+    mean = sum(rates) / len(rates)
+    below = math.hypot(*(rate - end.low for rate, end in zip(rates, ends, strict=True)))
+    above = math.hypot(*(end.high - rate for rate, end in zip(rates, ends, strict=True)))
+    return Interval(mean - below / len(rates), mean + above / len(rates))
+
+
 def bootstrap(
     values: ArrayLike,
     *,
