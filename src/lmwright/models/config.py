@@ -42,7 +42,7 @@ class TransformerConfig(Config):
     sliding_window: int | None = Field(default=None, gt=0)
     """How many positions, its own included, a token of a sliding layer sees."""
     layer_types: tuple[LayerType, ...] = ()
-    """Kind of attention of each block; empty: all full."""
+    """Kind of attention of each block; left out: all full."""
     initializer_range: float = Field(default=0.02, gt=0)
     """Standard deviation of the embedding at the start of training."""
     bos_token_id: int | None = None
@@ -51,6 +51,15 @@ class TransformerConfig(Config):
     """Token, or tokens, that end a generation."""
     pad_token_id: int | None = None
     """Token that fills short rows."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_full_unless_said(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("layer_types"):
+            layers = values.get("num_hidden_layers")
+            if isinstance(layers, int):
+                return values | {"layer_types": ("full_attention",) * layers}
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> "TransformerConfig":
@@ -61,7 +70,7 @@ class TransformerConfig(Config):
             )
         if self.head_dim % 2:
             raise ValueError(f"head_dim {self.head_dim} is odd; rotary positions rotate pairs")
-        if self.layer_types and len(self.layer_types) != self.num_hidden_layers:
+        if len(self.layer_types) != self.num_hidden_layers:
             raise ValueError(
                 f"layer_types names {len(self.layer_types)} layers, "
                 f"num_hidden_layers is {self.num_hidden_layers}"
@@ -72,9 +81,7 @@ class TransformerConfig(Config):
 
     def window(self, layer: int) -> int | None:
         """How many positions a token of this layer sees; None: all before it."""
-        if not self.layer_types or self.layer_types[layer] == "full_attention":
-            return None
-        return self.sliding_window
+        return self.sliding_window if self.layer_types[layer] == "sliding_attention" else None
 
     @classmethod
     def from_hf(cls, values: Mapping[str, Any]) -> "TransformerConfig":

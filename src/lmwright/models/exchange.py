@@ -1,0 +1,282 @@
+"""Model folders in the field's layout: config.json, safetensors, generation_config.json."""
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lmwright.core.errors import LmwrightError
+from lmwright.core.files import read_json, replaced_folder, write_json
+from lmwright.models import families
+from lmwright.models.config import TransformerConfig
+from lmwright.models.hub import locate
+from lmwright.models.transformer import Decoder
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+)
+_WEIGHTS = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_NAMED = 5  # weights listed in an error before "and N more"
+
+
+class SavesItself(Protocol):
+    """A tokenizer object: it writes its own files."""
+
+    def save(self, folder: Path) -> object:
+        """Write the tokenizer's files into `folder`."""
+        ...
+
+
+def load(folder_or_id: str | Path, *, dtype: torch.dtype | None = None) -> Decoder:
+    """Open a model folder, or a model of the hub by its id.
+
+    Args:
+        folder_or_id: folder with config.json and safetensors (one file or shards); where there is
+            no such folder, an id such as `Qwen/Qwen3-0.6B`.
+        dtype: of the weights in memory; None: as stored.
+
+    Returns:
+        The model, in evaluation mode, its weights equal to the file's (converted to `dtype`).
+
+    Raises:
+        LmwrightError: if there is no such model, its family is unknown, a file is missing,
+            truncated or quantised, or weights are missing, left over or of another shape.
+    """
+    folder = locate(folder_or_id)
+    values = read_config_json(folder)
+    if "quantization_config" in values:
+        raise LmwrightError(
+            f"{folder} holds quantised weights",
+            hint="open it with lmwright.compression.load, or give the model it was made from",
+        )
+    config = config_from(values, folder)
+    return assemble(config, read_weights(folder), folder, dtype=dtype)
+
+
+def save(
+    model: Decoder,
+    folder: str | Path,
+    *,
+    tokenizer: str | Path | SavesItself | None = None,
+    eos_token_id: int | Iterable[int] | None = None,
+) -> None:
+    """Write a folder that `load` and transformers open with equal logits; whole or not at all.
+
+    Args:
+        model: its weights are written in the dtype they have.
+        folder: replaced if it is empty or a model folder.
+        tokenizer: folder whose tokenizer files are copied beside the weights, or an object with
+            `save(folder)`.
+        eos_token_id: what ends a generation; None: the config's.
+
+    Raises:
+        LmwrightError: if `folder` holds something else, or cannot be written.
+    """
+    published = families.find(model.config.model_dump()).published_name
+    weights = {published(name): weight for name, weight in model.state_dict().items()}
+    write_folder(model.config, weights, folder, tokenizer=tokenizer, eos_token_id=eos_token_id)
+
+
+def write_folder(
+    config: TransformerConfig,
+    weights: Mapping[str, Tensor],
+    folder: str | Path,
+    *,
+    tokenizer: str | Path | SavesItself | None = None,
+    eos_token_id: int | Iterable[int] | None = None,
+    quantization_config: Mapping[str, Any] | None = None,
+) -> None:
+    """`save` for weights under their published names; see there."""
+    target = Path(folder)
+    if target.is_dir() and any(target.iterdir()) and not (target / "config.json").exists():
+        raise LmwrightError(
+            f"{target} holds files that are not a model; it will not be overwritten",
+            hint="choose a new or empty folder",
+        )
+    eos = config.eos_token_id if eos_token_id is None else eos_token_id
+    if eos is not None and not isinstance(eos, int):
+        eos = list(eos)
+    values = config.to_hf() | {"torch_dtype": _common_dtype(weights)}
+    if quantization_config is not None:
+        values["quantization_config"] = dict(quantization_config)
+    generation = {
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": eos,
+        "pad_token_id": config.pad_token_id,
+    }
+    with replaced_folder(target) as temporary:
+        write_json(temporary / "config.json", values)
+        write_json(temporary / "generation_config.json", generation)
+        contiguous = {name: weight.detach().contiguous().cpu() for name, weight in weights.items()}
+        save_file(contiguous, temporary / _WEIGHTS, metadata={"format": "pt"})
+        if isinstance(tokenizer, (str, Path)):
+            copy_tokenizer(Path(tokenizer), temporary)
+        elif tokenizer is not None:
+            tokenizer.save(temporary)
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy the tokenizer's files between model folders.
+
+    Raises:
+        LmwrightError: if `source` has none.
+    """
+    found = [name for name in TOKENIZER_FILES if (source / name).is_file()]
+    if not found:
+        raise LmwrightError(f"{source} holds no tokenizer files (tokenizer.json)")
+    for name in found:
+        shutil.copyfile(source / name, target / name)
+
+
+def read_config_json(folder: Path) -> dict[str, Any]:
+    """The content of the folder's config.json.
+
+    Raises:
+        LmwrightError: if it is missing, not JSON or not an object.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise LmwrightError(f"{folder} is not a model folder: it has no config.json")
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise LmwrightError(f"{path} is not a JSON object")
+    return values
+
+
+def config_from(values: Mapping[str, Any], folder: Path) -> TransformerConfig:
+    """`TransformerConfig.from_hf` with errors that name the folder."""
+    try:
+        return TransformerConfig.from_hf(values)
+    except LmwrightError as error:
+        raise LmwrightError(f"{folder}: {error.what}", hint=error.hint) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        message = f"{place}: {first['msg']}" if place else first["msg"]
+        raise LmwrightError(f"{folder / 'config.json'}: {message}") from error
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """All weights of a folder under their published names, from one file or from shards.
+
+    Raises:
+        LmwrightError: if there are none, a shard is missing, or a file is truncated.
+    """
+    if (folder / _INDEX).is_file():
+        index = read_json(folder / _INDEX)
+        if not isinstance(index, dict) or not isinstance(index.get("weight_map"), dict):
+            raise LmwrightError(f"{folder / _INDEX} has no weight_map")
+        files = sorted({str(file) for file in index["weight_map"].values()})
+    elif (folder / _WEIGHTS).is_file():
+        files = [_WEIGHTS]
+    else:
+        raise LmwrightError(
+            f"{folder} holds no weights: neither {_WEIGHTS} nor {_INDEX}",
+            hint="weights in other formats (.bin, .pt) are not read",
+        )
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        path = folder / file
+        if not path.is_file():
+            raise LmwrightError(f"{folder}: {_INDEX} names {file}, which is missing")
+        try:
+            weights |= load_file(path)
+        except SafetensorError as error:
+            raise LmwrightError(
+                f"{path} is truncated or corrupt: {error}", hint="copy or download it again"
+            ) from error
+    return weights
+
+
+def assemble(
+    config: TransformerConfig,
+    published: Mapping[str, Tensor],
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    prepare: Callable[[Decoder], object] | None = None,
+) -> Decoder:
+    """Make a model from weights under their published names.
+
+    Args:
+        config: its shape.
+        published: the weights; copied, so that files may be replaced under the model.
+        folder: where they come from, for messages.
+        dtype: of floating-point weights in memory; None: as stored.
+        prepare: changes the empty model's modules before the weights enter.
+
+    Raises:
+        LmwrightError: if weights are missing, left over or of another shape.
+    """
+    family = families.find(config.model_dump())
+    weights = {family.our_name(name): weight for name, weight in published.items()}
+    if config.tie_word_embeddings:
+        weights.pop("lm_head.weight", None)  # some writers store the embedding twice
+    with torch.device("meta"):
+        model = Decoder(config)
+        if prepare is not None:
+            prepare(model)
+    _check_fit(model, weights, family.published_name, folder)
+    # Copied out of the file's mapping, which is aligned to 8 bytes only, to what kernels like.
+    state = {
+        name: weight.to(dtype if weight.is_floating_point() else None, copy=True)
+        for name, weight in weights.items()
+    }
+    model.load_state_dict(state, assign=True)
+    return model.eval()
+
+
+def _check_fit(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    published: Callable[[str], str],
+    folder: Path,
+) -> None:
+    expected = model.state_dict()
+    missing = [published(name) for name in expected if name not in weights]
+    extra = [published(name) for name in weights if name not in expected]
+    misshapen = [
+        f"{published(name)} is {tuple(weights[name].shape)}, config.json says {tuple(want.shape)}"
+        for name, want in expected.items()
+        if name in weights and weights[name].shape != want.shape
+    ]
+    problems = [
+        f"{kind}: {_listing(found)}"
+        for kind, found in (
+            ("missing weights", missing),
+            ("weights without a place", extra),
+            ("weights of another shape", misshapen),
+        )
+        if found
+    ]
+    if problems:
+        raise LmwrightError(f"{folder} does not hold the model it describes; {'; '.join(problems)}")
+
+
+def _listing(names: list[str]) -> str:
+    rest = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _common_dtype(weights: Mapping[str, Tensor]) -> str:
+    """The dtype that most floating-point values have, by transformers' name."""
+    sizes: dict[str, int] = {}
+    for weight in weights.values():
+        if weight.is_floating_point():
+            name = str(weight.dtype).removeprefix("torch.")
+            sizes[name] = sizes.get(name, 0) + weight.numel()
+    return max(sizes, key=lambda name: sizes[name])
