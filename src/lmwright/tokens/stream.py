@@ -1,0 +1,41 @@
+"""Ids to text one at a time: what a reader may see while a model still writes."""
+
+import codecs
+from collections.abc import Mapping
+from functools import lru_cache
+
+
+class StreamDecoder:
+    """Turns ids into text as they come, never half a character.
+
+    The joined results of `push` and `flush` equal decoding all ids at once.
+
+    Args:
+        token_bytes: what each id stands for; an id that is absent stands for nothing (special
+            tokens, and ids of a model whose vocabulary was padded).
+    """
+
+    def __init__(self, token_bytes: Mapping[int, bytes]) -> None:
+        self._token_bytes = token_bytes
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, token_id: int) -> str:
+        """The text that `token_id` completes; "" while a character is still unfinished."""
+        return self._decoder.decode(self._token_bytes.get(token_id, b""))
+
+    def flush(self) -> str:
+        """What is left at the end: a replacement character if a character never came whole."""
+        return self._decoder.decode(b"", final=True)
+
+
+@lru_cache(maxsize=1)
+def byte_of_character() -> dict[str, int]:
+    """The byte each character of a byte-level vocabulary stands for (GPT-2's table).
+
+    Printable Latin-1 characters stand for themselves; the other bytes, in order, for the
+    characters from U+0100 on (Radford et al. 2019, published `encoder.py`).
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    table = {chr(byte): byte for byte in printable}
+    others = (byte for byte in range(256) if byte not in set(printable))
+    return table | {chr(0x100 + place): byte for place, byte in enumerate(others)}
