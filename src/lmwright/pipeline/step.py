@@ -35,6 +35,9 @@ class StepType:
         needs: kinds of records the corpus must have for this step to apply.
         provides: "module:function" from the config to the set of record kinds; corpus steps only,
             torch-free, since it is asked before step 1.
+        reads: "module:function" from the config to the files and folders outside the run that the
+            step reads, whose content then counts in the fingerprint; torch-free. Without it, the
+            config's `Path` values and its `path` count.
         estimate: "module:function" from the config to an `Estimate`; torch-free.
         summary: one line for `--help` and the plan.
     """
@@ -47,5 +50,6 @@ class StepType:
     output: str = ""
     needs: frozenset[str] = frozenset()
     provides: str | None = None
+    reads: str | None = None
     estimate: str | None = None
     summary: str = ""
