@@ -19,7 +19,7 @@ BENCH_ARGS ?=
 
 quickstart:
 	@test -e .venv/.base || printf '%s\n' \
-		'Installing lmwright into .venv: 0.3 GB to download, 1.1 GB on disk, a minute or two;' \
+		'Installing lmwright into .venv: 0.3 GB to download, 1.4 GB on disk, a minute or two;' \
 		'2.8 GB to download where pip brings torch with its GPU libraries (Linux on x86-64).'
 	@$(MAKE) --no-print-directory .venv/.base
 	@echo 'Then, from text to a chat model: about 6 minutes on two cores (ARGS="budget=3m" for less).'
