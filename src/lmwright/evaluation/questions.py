@@ -145,7 +145,7 @@ def ask(llm: "LLM", questions: Sequence[Question], *, max_tokens: int | None = N
         max_tokens: where answers are cut off; by default just past the longest expected answer,
             since anything longer is wrong already.
     """
-    from lmwright.engine.llm import SamplingParams
+    from lmwright.engine.sampling import SamplingParams
 
     if not questions:
         return []
