@@ -1,0 +1,25 @@
+"""How much one server takes on: bounds with defaults that protect a small machine."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on what is accepted; beyond them a request is refused at once, never queued.
+
+    Args:
+        waiting_requests: answers that may wait for a place in the batch, beyond those running.
+        waiting_tokens: prompt tokens of all answers that wait or run; a promise about the time to
+            the first token, which a count of requests alone does not give.
+        body_bytes: size of a request's body.
+        messages: turns of one conversation.
+        answers: answers of one request (`n` times the number of prompts).
+        retry_after: seconds told to a client that is refused because the server is full.
+    """
+
+    waiting_requests: int = 64
+    waiting_tokens: int = 65_536
+    body_bytes: int = 1_000_000
+    messages: int = 256
+    answers: int = 16
+    retry_after: int = 1
