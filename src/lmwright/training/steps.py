@@ -1,0 +1,292 @@
+"""Training steps of a recipe: wire data, model, objective and callbacks into the one loop."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from lmwright import models, tokens
+from lmwright.core.duration import Duration
+from lmwright.core.errors import LmwrightError
+from lmwright.models import accounting
+from lmwright.models.config import TransformerConfig
+from lmwright.models.transformer import Decoder
+from lmwright.tokens import shards as token_shards
+from lmwright.tokens.loader import Loader
+from lmwright.tokens.packing import PackedRows
+from lmwright.training import budget, callbacks, optimizers
+from lmwright.training.commands import LoopConfig, PretrainConfig, SFTConfig, ShapeConfig
+from lmwright.training.data import Mixed
+from lmwright.training.objectives.causal_lm import CausalLM
+from lmwright.training.objectives.loss import Objective
+from lmwright.training.objectives.sft import SFT
+from lmwright.training.trainer import Data, LoopSettings, Trainer
+from lmwright.training.validation import ValidationLoss
+
+if TYPE_CHECKING:
+    from lmwright.pipeline.run import StepRun
+
+CLOSING_SECONDS = 1.5
+"""Of a budget in time, kept back for saving the model."""
+
+
+def pretrain(config: PretrainConfig, run: "StepRun", *, shards: Path, tokenizer: Path) -> None:
+    """Train a decoder from nothing on packed text; writes the model's folder.
+
+    Args:
+        config: shape, length and optimiser.
+        run: the step's run.
+        shards: packed text, train and validation.
+        tokenizer: saved beside the model.
+    """
+    started = perf_counter()
+    model = new_model(config, tokenizer)
+    rows = open_split(shards, "train")
+    loader = Loader(rows, batch_rows=batch_rows(config, rows.row_length), seed=config.seed)
+    measure = ValidationLoss(open_split(shards, "validation"), CausalLM(), config.seed)
+    train(config, run, model, CausalLM(), loader, {"validation": measure}, started=started)
+    models.save(model, run.output, tokenizer=tokenizer)
+
+
+def sft(
+    config: SFTConfig,
+    run: "StepRun",
+    *,
+    shards: Path,
+    tokenizer: Path,
+    text: Path | None = None,
+    model: Path | None = None,
+) -> None:
+    """Fine-tune on packed conversations; writes the model's folder.
+
+    Args:
+        config: length and optimiser, and how much plain text is mixed in.
+        run: the step's run.
+        shards: packed conversations, train and validation.
+        tokenizer: saved beside the model.
+        text: packed text of the same row length, to mix in.
+        model: where to start; None starts from nothing.
+    """
+    started = perf_counter()
+    trained = models.load(model) if model else new_model(config, tokenizer)
+    rows = open_split(shards, "train")
+    total = batch_rows(config, rows.row_length)
+    text_rows = round(total * config.text_fraction) if text and total > 1 else 0
+    loaders = [Loader(rows, batch_rows=total - text_rows, seed=config.seed)]
+    if text and text_rows:
+        text_split = open_split(text, "train")
+        if text_split.row_length != rows.row_length:
+            raise LmwrightError(
+                f"text has rows of {text_split.row_length} tokens and chats of {rows.row_length}",
+                hint="give both packing steps the same row_length",
+            )
+        loaders.append(Loader(text_split, batch_rows=text_rows, seed=config.seed + 1))
+    measure = ValidationLoss(open_split(shards, "validation"), SFT(), config.seed)
+    train(config, run, trained, SFT(), Mixed(loaders), {"validation": measure}, started=started)
+    models.save(trained, run.output, tokenizer=tokenizer)
+
+
+def train(
+    config: LoopConfig,
+    run: "StepRun",
+    model: Decoder,
+    objective: Objective,
+    data: Data,
+    measures: Mapping[str, Callable[[nn.Module], Mapping[str, float]]],
+    *,
+    started: float,
+    better: Callable[[Mapping[str, float]], float] | None = None,
+    reserve_seconds: float = CLOSING_SECONDS,
+    most_steps: int | None = None,
+) -> Trainer:
+    """Plan a training, record the plan, run it, and put its numbers into the run's summary.
+
+    Args:
+        config: length and optimiser.
+        run: the step's run; its `work` folder holds the checkpoints.
+        model: trained in place.
+        objective: what is learned.
+        data: endless batches; the first is also what the machine is measured on.
+        measures: evaluations of the model, logged under their names.
+        started: `perf_counter()` at the start of the step.
+        better: see `callbacks.Evaluate`.
+        reserve_seconds: of a budget in time, kept back for evaluations and saving.
+        most_steps: whatever the budget allows, for objectives that wear out their data.
+    """
+    plan = decide_plan(config, run, model, objective, data, started, reserve_seconds, most_steps)
+    announce(plan, run)
+    trained_optimizers = build_optimizers(config, model, objective, plan)
+    if plan.compile:
+        budget.compile_blocks(model)
+    context = model.config.max_position_embeddings
+    log = callbacks.Log(
+        run,
+        accounting.flops_per_token(model.config, min(context, row_length(data)), training=True),
+        plan.peak_flops,
+    )
+    every = max(1, plan.steps // config.evaluations)
+    trainer = Trainer(
+        model,
+        objective,
+        data,
+        trained_optimizers,
+        plan,
+        settings=LoopSettings(config.clip, config.warmup, config.decay),
+        callbacks=[
+            callbacks.Guards(),
+            log,
+            *(callbacks.Evaluate(every, m, run, better) for m in measures.values()),
+            callbacks.SaveCheckpoints(plan.checkpoint_every),
+        ],
+        folder=run.work / "checkpoints",
+        note=run.note,
+    )
+    trainer.train()
+    summarize(run, plan, log)
+    return trainer
+
+
+def decide_plan(
+    config: LoopConfig,
+    run: "StepRun",
+    model: Decoder,
+    objective: Objective,
+    data: Data,
+    started: float,
+    reserve_seconds: float,
+    most_steps: int | None,
+) -> budget.TrainingPlan:
+    """The recorded plan, or a fresh one measured here and recorded before it is used."""
+    length = config.budget or (Duration(run.seconds, "seconds") if run.seconds else None)
+    if length is None:
+        raise LmwrightError(
+            f"step {run.name} has no budget",
+            hint=f"give the recipe one (budget=6m) or the step ({run.name}.budget='2000 steps')",
+        )
+    wishes = budget.Wishes(
+        budget=length,
+        precision=config.precision,
+        compile=config.compile,
+        micro_rows=config.micro_rows,
+        checkpoint_every=config.checkpoint_every,
+        reserve_seconds=reserve_seconds,
+        most_steps=most_steps,
+    )
+
+    def choose() -> dict[str, Any]:
+        # The position is put back: the batch that was measured is also the first that is trained.
+        position = data.state_dict()
+        batch = next(iter(data))
+        data.load_state_dict(position)
+        plan = budget.choose_plan(
+            wishes,
+            model,
+            objective,
+            batch,
+            started=started,
+            memory_needed=lambda rows, precision: accounting.training_memory_bytes(
+                model.config, rows, row_length(data), precision, config.optimizer
+            ),
+            optimizer_step=lambda module, dtype: (
+                optimizers.build(
+                    module,
+                    None,
+                    name=config.optimizer,
+                    learning_rate=config.learning_rate,
+                    matrix_learning_rate=config.matrix_learning_rate,
+                    weight_decay=config.weight_decay,
+                    matrix_dtype=dtype,
+                ).step
+            ),
+        )
+        return plan.to_json()
+
+    return budget.TrainingPlan.from_json(run.decide("plan", choose))
+
+
+def announce(plan: budget.TrainingPlan, run: "StepRun") -> None:
+    """Say what was chosen and why, once."""
+    for reason in plan.reasons:
+        run.note(reason)
+    planned = plan.steps * plan.seconds_per_step
+    run.note(f"{plan.steps} steps planned, about {planned:.0f} s on {plan.threads} threads")
+
+
+def build_optimizers(
+    config: LoopConfig, model: nn.Module, objective: Objective, plan: budget.TrainingPlan
+) -> optimizers.Optimizers:
+    """The configured optimisers over the model and the objective's own module."""
+    return optimizers.build(
+        model,
+        objective.module(),
+        name=config.optimizer,
+        learning_rate=config.learning_rate,
+        matrix_learning_rate=config.matrix_learning_rate,
+        weight_decay=config.weight_decay,
+        matrix_dtype=getattr(torch, plan.matrix_precision),
+    )
+
+
+def summarize(run: "StepRun", plan: budget.TrainingPlan, log: callbacks.Log) -> None:
+    """Planned against actual, speed and utilisation, and the curves for the report."""
+    name = run.name
+    run.summarize(
+        **{
+            f"{name}_steps": plan.steps,
+            f"{name}_tokens": log.tokens,
+            f"{name}_planned_seconds": round(plan.steps * plan.seconds_per_step, 2),
+            f"{name}_training_seconds": round(log.seconds, 2),
+            f"{name}_tokens_per_second": round(log.tokens_per_second, 1),
+            f"{name}_model_flops_utilization": round(log.utilization, 4),
+            f"{name}_precision": plan.precision,
+            f"{name}_compiled": int(plan.compile),
+            "model_flops_utilization": round(log.utilization, 4),
+        }
+    )
+    run.series("Loss, nats per trained token", "step", ["loss", "validation_loss"])
+    run.series("Learning rate, share of its peak", "step", ["learning_rate"])
+    run.series("Throughput, tokens per second", "step", ["tokens_per_second"])
+    run.series("Utilisation, share of the measured peak", "step", ["utilization"])
+
+
+def new_model(config: ShapeConfig, tokenizer: Path) -> Decoder:
+    """A decoder with fresh weights for this tokenizer's vocabulary."""
+    words = tokens.load(tokenizer)
+    model = Decoder(
+        TransformerConfig(
+            vocab_size=words.vocab_size,
+            hidden_size=config.hidden_size,
+            intermediate_size=config.intermediate_size,
+            num_hidden_layers=config.num_hidden_layers,
+            num_attention_heads=config.num_attention_heads,
+            num_key_value_heads=config.num_key_value_heads,
+            head_dim=config.head_dim,
+            max_position_embeddings=config.max_position_embeddings,
+            tie_word_embeddings=True,
+            bos_token_id=words.bos_token_id,
+            eos_token_id=words.eos_token_id,
+            pad_token_id=words.pad_token_id,
+        )
+    )
+    model.initialize(config.seed)
+    return model
+
+
+def open_split(folder: Path, split: str) -> PackedRows:
+    """Packed rows of one split, memory-mapped."""
+    return token_shards.open(folder, split)
+
+
+def batch_rows(config: LoopConfig, length: int) -> int:
+    """Rows in a batch of `batch_tokens`."""
+    return max(1, config.batch_tokens // length)
+
+
+def row_length(data: Any) -> int:
+    """T of a loader's rows."""
+    if isinstance(data, Mixed):
+        return data.loaders[0].rows.row_length
+    return int(data.row_length if hasattr(data, "row_length") else data.rows.row_length)
