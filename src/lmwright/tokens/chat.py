@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmwright.core.errors import LmwrightError
-from lmwright.tokens.frames import Frames, agrees, learn_frames
+from lmwright.tokens.frames import agrees, learn_frames
 from lmwright.tokens.packing import TokenDocument
 from lmwright.tokens.pieces import Piece, assistant_turns, split
 from lmwright.tokens.template import ChatTemplate, Message, check_messages
@@ -66,16 +66,26 @@ def encode_chats(
         LmwrightError: as `encode_with_mask`, with the number of the conversation.
     """
     template = tokenizer.template
-    frames = learn_frames(template)
     numbered = enumerate(chats)
     while batch := list(islice(numbered, CHATS_PER_BATCH)):
-        pieces = [_training_pieces(template, frames, number, chat) for number, chat in batch]
+        pieces = [training_pieces(template, number, messages) for number, messages in batch]
         yield from _join(tokenizer, pieces)
 
 
-def _training_pieces(
-    template: ChatTemplate, frames: Frames | None, number: int, messages: Sequence[Message]
+def training_pieces(
+    template: ChatTemplate, number: int, messages: Sequence[Message]
 ) -> list[Piece]:
+    """The pieces of a conversation with the assistant's turns marked as trained.
+
+    Args:
+        template: how the conversation is written.
+        number: its place among others, from 0; named in errors.
+        messages: the turns.
+
+    Raises:
+        LmwrightError: as `encode_with_mask`.
+    """
+    frames = learn_frames(template)
     try:
         check_messages(messages)
         if frames and frames.fits(messages):

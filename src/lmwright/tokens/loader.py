@@ -45,6 +45,10 @@ class TokenBatch:
         """The batch on `device`."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
+    def token_count(self) -> int:
+        """Positions that hold a token: what throughput is counted in."""
+        return int((self.document_ids != 0).sum())
+
     def trained_tokens(self) -> int:
         """Positions with a target."""
         return int((self.targets != IGNORED).sum())

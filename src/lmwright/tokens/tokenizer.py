@@ -69,8 +69,13 @@ class Tokenizer:
         self.special_tokens = tuple(
             token.content for token in rust.get_added_tokens_decoder().values() if token.special
         )
-        self.eos_token_id = self.id_of(_token_name(config, "eos_token") or "")
-        pad, bos = _token_name(config, "pad_token"), _token_name(config, "bos_token")
+        eos, pad, bos = (_token_name(config, f"{name}_token") for name in ("eos", "pad", "bos"))
+        if eos is None:
+            raise LmwrightError(
+                "tokenizer_config.json names no eos_token",
+                hint="without an end-of-document token a model would never stop",
+            )
+        self.eos_token_id = self.id_of(eos)
         self.pad_token_id = self.eos_token_id if pad is None else self.id_of(pad)
         self.bos_token_id = None if bos is None else self.id_of(bos)
 
@@ -79,7 +84,7 @@ class Tokenizer:
         if token not in self._ids:
             raise LmwrightError(
                 f"the tokenizer has no token {token!r}",
-                hint="tokenizer_config.json must name an eos_token that tokenizer.json holds",
+                hint="tokenizer.json must hold every token that tokenizer_config.json names",
             )
         return self._ids[token]
 
@@ -96,10 +101,7 @@ class Tokenizer:
         try:
             encoded = self._rust.encode_batch_fast(list(texts), add_special_tokens=False)
         except TypeError as error:
-            raise LmwrightError(
-                "a text is not valid Unicode: it holds half a surrogate pair",
-                hint="read the file with the right encoding, or remove the character",
-            ) from error
+            raise _not_unicode() from error
         return [encoding.ids for encoding in encoded]
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
@@ -113,12 +115,19 @@ class Tokenizer:
         Raises:
             LmwrightError: if the vocabulary is not byte-level.
         """
-        if not isinstance(self._rust.decoder, decoders.ByteLevel):
-            raise LmwrightError("only byte-level tokenizers can be streamed")
-        return StreamDecoder(self._token_bytes)
+        return StreamDecoder(self.token_bytes)
 
     @cached_property
-    def _token_bytes(self) -> dict[int, bytes]:
+    def token_bytes(self) -> dict[int, bytes]:
+        """The bytes of text that each id stands for; special tokens are absent.
+
+        Raises:
+            LmwrightError: if the vocabulary is not byte-level.
+        """
+        if not isinstance(self._rust.decoder, decoders.ByteLevel):
+            raise LmwrightError(
+                f"a byte-level tokenizer is needed, and this one is {self._rust.decoder}"
+            )
         byte_of = byte_of_character()
         added = self._rust.get_added_tokens_decoder()
         table = {
@@ -203,7 +212,7 @@ def train(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         vocab_size: V; smaller when the texts hold too few pairs that occur twice.
 
     Raises:
-        LmwrightError: if V has no room for the bytes, or there is no text.
+        LmwrightError: if V has no room for the bytes, or there is no text, or it is not Unicode.
     """
     if vocab_size < SMALLEST_VOCABULARY:
         raise LmwrightError(
@@ -225,9 +234,16 @@ def train(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    rust.train_from_iterator(_checked(texts), trainer=trainer)
-    template = files("lmwright.tokens").joinpath("chat_template.jinja").read_text("utf-8")
-    return Tokenizer(rust, _config(template), template)
+    try:
+        rust.train_from_iterator(_checked(texts), trainer=trainer)
+    except UnicodeEncodeError as error:
+        raise _not_unicode() from error
+    return Tokenizer(rust, _config(), chatml())
+
+
+def chatml() -> str:
+    """The chat template of our own tokenizers (OpenAI's ChatML), as Jinja text."""
+    return files("lmwright.tokens").joinpath("chat_template.jinja").read_text("utf-8")
 
 
 def load(folder: str | Path) -> Tokenizer:
@@ -257,13 +273,19 @@ def _checked(texts: Iterable[str]) -> Iterator[str]:
     empty = True
     for text in texts:
         empty = empty and not text
-        # The trainer would die on these inside a thread, with no word about why.
-        yield text.encode("utf-8", errors="replace").decode("utf-8")
+        yield text
     if empty:
         raise LmwrightError("there is no text to train a tokenizer on")
 
 
-def _config(chat_template: str) -> dict[str, Any]:
+def _not_unicode() -> LmwrightError:
+    return LmwrightError(
+        "a text is not valid Unicode: it holds half a surrogate pair",
+        hint="read the file with the right encoding, or remove the character",
+    )
+
+
+def _config() -> dict[str, Any]:
     return {
         # The class that takes tokenizer.json as it stands, rather than one that rebuilds a
         # family's own pre-tokenizer around the vocabulary.
@@ -272,7 +294,7 @@ def _config(chat_template: str) -> dict[str, Any]:
         "pad_token": END_OF_TEXT,
         "extra_special_tokens": [START_OF_TURN, END_OF_TURN],
         "clean_up_tokenization_spaces": False,
-        "chat_template": chat_template,
+        "chat_template": chatml(),
     }
 
 
