@@ -8,12 +8,10 @@ from lmwright.tokens.loader import Loader, TokenBatch
 from lmwright.tokens.packing import PackedRows, TokenDocument, pack
 
 
-def tiny_decoder(
-    seed: int = 0, vocab_size: int = 61, dtype: torch.dtype = torch.float32
-) -> Decoder:
+def tiny_decoder(seed: int = 0, dtype: torch.dtype = torch.float32) -> Decoder:
     model = Decoder(
         TransformerConfig(
-            vocab_size=vocab_size,
+            vocab_size=61,
             hidden_size=32,
             intermediate_size=48,
             num_hidden_layers=2,
