@@ -1,0 +1,55 @@
+"""The corpus step and its config."""
+
+from pydantic import Field
+
+from lmwright.core.config import Config
+from lmwright.pipeline.step import StepType
+
+PYTHON_DOCS = "python-docs"
+
+
+class BuildConfig(Config):
+    """Read a corpus and split it into training and validation parts."""
+
+    path: str = PYTHON_DOCS
+    """The user's data: a file, a folder or a pattern; or `python-docs`, this Python's own docs."""
+    seed: int = 0
+    """The same seed gives the same corpus; splits depend on the content alone."""
+    validation_fraction: float = Field(default=0.05, gt=0, lt=1)
+    """Share of the documents (or chats, or pairs) kept for validation; at least one is."""
+    document_characters: int = Field(default=8192, ge=64)
+    """Longest document in characters; longer ones are cut at paragraphs."""
+    text_column: str = "text"
+    """Column of the user's data files that holds plain text."""
+
+    names: int = Field(default=1200, ge=10)
+    """python-docs: documented names to ask about, best known first."""
+    text_characters: int = Field(default=8_000_000, ge=10_000)
+    """python-docs: documentation and source to pretrain on, in characters."""
+    chats: int = Field(default=60_000, ge=1)
+    """python-docs: training chats."""
+    made_up_share: float = Field(default=0.28, ge=0, lt=1)
+    """python-docs: share of questions about made-up names, answered "I don't know that name."."""
+    two_turn_share: float = Field(default=0.15, ge=0, le=1)
+    """python-docs: share of training chats with two questions."""
+    preference_pairs: int = Field(default=4000, ge=2)
+    """python-docs: pairs for preference training, half about made-up names."""
+    test_questions_per_name: int = Field(default=1, ge=1)
+    """python-docs: test questions about each documented name, each in another held-out wording."""
+    validation_questions: int = Field(default=300, ge=1)
+    """python-docs: validation questions about documented names, and about each made-up kind."""
+    made_up_test_questions: int = Field(default=320, ge=1)
+    """python-docs: test questions about made-up names of each kind."""
+
+
+STEPS = (
+    StepType(
+        name="corpora.build",
+        config=BuildConfig,
+        function="lmwright.corpora.build:build",
+        output="corpus",
+        provides="lmwright.corpora.build:kinds",
+        reads="lmwright.corpora.build:reads",
+        summary="Read text, chats or preferences, or this Python's own documentation; split them.",
+    ),
+)
