@@ -50,7 +50,7 @@ browser:
 		chromium fonts-liberation
 
 docs: .venv/.docs
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/.bench
 	@for file in benchmarks/*.py; do \
