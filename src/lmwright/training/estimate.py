@@ -1,0 +1,41 @@
+"""What a training step will need, said before it runs; torch-free."""
+
+from lmwright.models import accounting
+from lmwright.models.config import TransformerConfig
+from lmwright.pipeline.step import Estimate
+from lmwright.training.commands import ShapeConfig
+
+USUAL_VOCABULARY = 2048
+"""The recipe's tokenizer decides; a dry run has not seen it yet."""
+
+USUAL_ROW = 256
+"""Tokens in a row, as the packing steps cut them by default."""
+
+PROCESS_BYTES = 600_000_000
+"""PyTorch, its kernels and the data in memory, measured on the quickstart."""
+
+
+def pretrain(config: ShapeConfig) -> Estimate:
+    """Memory and size of the model that a training step starts from nothing."""
+    shape = TransformerConfig(
+        vocab_size=USUAL_VOCABULARY,
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        num_key_value_heads=config.num_key_value_heads,
+        head_dim=config.head_dim,
+        max_position_embeddings=config.max_position_embeddings,
+        tie_word_embeddings=True,
+    )
+    rows = config.micro_rows or max(1, config.batch_tokens // USUAL_ROW)
+    needed = accounting.training_memory_bytes(shape, rows, USUAL_ROW, "float32", config.optimizer)
+    total = accounting.parameters(shape)["total"]
+    flops = accounting.flops_per_token(shape, USUAL_ROW, training=True)
+    return Estimate(
+        bytes=PROCESS_BYTES + needed,
+        text=(
+            f"{total / 1e6:.1f} M parameters with {USUAL_VOCABULARY:,} tokens in the vocabulary, "
+            f"{config.batch_tokens:,} tokens, {flops * config.batch_tokens / 1e9:.0f} GFLOP a step"
+        ),
+    )
