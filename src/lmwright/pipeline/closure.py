@@ -75,7 +75,7 @@ class _Module:
 
 
 @functools.cache
-def _read_module(file: Path, mtime_ns: int) -> _Module:  # noqa: ARG001 (part of the cache's key)
+def _read_module(file: Path, mtime_ns: int) -> _Module:
     return _Module(file.read_bytes(), file)
 
 

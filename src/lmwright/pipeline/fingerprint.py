@@ -45,7 +45,8 @@ class Fingerprint:
 
     def to_json(self) -> dict[str, Any]:
         """The parts as plain JSON values."""
-        return asdict(self)
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
 
     def changes_since(self, earlier: Mapping[str, Any]) -> str:
         """In words, what differs from an earlier fingerprint's `to_json()`."""
@@ -62,7 +63,10 @@ class Fingerprint:
 
 
 def fingerprint(
-    recipe: Recipe, step: Step, inputs: Mapping[str, str | None], known: Mapping[str, Any]
+    recipe: Recipe,
+    step: Step,
+    inputs: Mapping[str, str | None],
+    reads: Mapping[str, Mapping[str, str]],
 ) -> Fingerprint:
     """The fingerprint of a step as it would run now.
 
@@ -70,14 +74,14 @@ def fingerprint(
         recipe: the recipe, for its budget.
         step: the step.
         inputs: digest of each input's content.
-        known: digests of outside content kept from last time, as `read_digests` gives them.
+        reads: what `read_digests` gives.
     """
     on_share = recipe.budget is not None and step.share is not None and step.trains_on_share
     return Fingerprint(
         code=code_digests(step.type.function.partition(":")[0]),
         config=step.config.model_dump(mode="json"),
         inputs=inputs,
-        reads={path: entry["digest"] for path, entry in read_digests(step, known).items()},
+        reads={path: entry["digest"] for path, entry in reads.items()},
         versions={
             "python": platform.python_version(),
             "torch": importlib.metadata.version("torch"),
@@ -86,7 +90,7 @@ def fingerprint(
     )
 
 
-def read_digests(step: Step, known: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def read_digests(step: Step, known: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Digest and signature of each file or folder outside the run that a step reads.
 
     Args:
@@ -97,11 +101,11 @@ def read_digests(step: Step, known: Mapping[str, Any]) -> dict[str, dict[str, An
     return {str(path): content_digest(path, known.get(str(path))) for path in _outside(step)}
 
 
-def content_digest(path: Path, known: Mapping[str, Any] | None) -> dict[str, Any]:
+def content_digest(path: Path, known: Mapping[str, Any] | None) -> dict[str, str]:
     """`{"digest": ..., "signature": ...}` of a file or folder, read only if it may have changed."""
     now = signature(path)
     if known is not None and known.get("signature") == now:
-        return dict(known)
+        return {"digest": known["digest"], "signature": now}
     return {"digest": sha256_tree(path), "signature": now}
 
 

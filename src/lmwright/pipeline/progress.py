@@ -51,7 +51,7 @@ class Silent:
         """Show nothing."""
 
     @contextlib.contextmanager
-    def task(self, description: str, total: int | None) -> Iterator["Silent"]:  # noqa: ARG002
+    def task(self, description: str, total: int | None) -> Iterator["Silent"]:
         """Show nothing."""
         yield self
 

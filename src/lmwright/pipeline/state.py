@@ -59,6 +59,11 @@ class StepState:
         (self.folder / "metrics.jsonl").unlink(missing_ok=True)
         shutil.rmtree(self.output, ignore_errors=True)
 
+    def clean(self) -> None:
+        """Delete what a kill right after the step's end left of its work."""
+        if self.work.exists():
+            shutil.rmtree(self.work, ignore_errors=True)
+
     def attempt(self) -> dict[str, Any] | None:
         """The unfinished attempt's fingerprint parts, or None."""
         file = self.work / "attempt.json"
@@ -128,7 +133,7 @@ class StepState:
         output["signature"] = signature(self.output)
         whole = {**result, "output": output}
         write_json(self.folder / "step.json", whole)
-        shutil.rmtree(self.work, ignore_errors=True)
+        self.clean()
         return whole
 
 

@@ -1,0 +1,5 @@
+"""`python -m lmwright` is the command `lmwright`."""
+
+from lmwright.cli import main
+
+main()

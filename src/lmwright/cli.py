@@ -1,0 +1,113 @@
+"""The command `lmwright`: verbs of every room, assembled without loading torch."""
+
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from lmwright.core.errors import LmwrightError
+from lmwright.pipeline.catalog import room_commands
+
+_ABOUT = """One readable stack for the whole life of a language model.
+
+Start with: lmwright run quickstart"""
+
+_RUN = """Run a recipe or a single step; run it again to go on or to do only what changed.
+
+Examples:
+
+  lmwright run quickstart
+
+  lmwright run quickstart budget=3m corpus.path=my_folder --run mine
+
+  lmwright run training.pretrain input.shards=FOLDER input.tokenizer=FOLDER budget=2m"""
+
+
+def make_app() -> typer.Typer:
+    """The command with the verbs of every room that has some."""
+    app = typer.Typer(
+        help=_ABOUT,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_root)
+    app.command("run", help=_RUN)(_run)
+    for commands in room_commands():
+        register = getattr(commands, "register", None)
+        if register is not None:
+            register(app)
+    return app
+
+
+def main() -> None:
+    """Run the command line; bad input is one clear line and exit 2, `--debug` shows the traceback.
+
+    Exit codes: 0 done, 2 the user's input, 130 interrupted, 1 a failed check or a bug.
+    """
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    if debug:
+        # Every verb takes it, at any place, so it is read here rather than by each of them.
+        arguments.remove("--debug")
+    try:
+        make_app()(arguments, prog_name="lmwright")
+    except LmwrightError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; any verb takes it.")
+    ] = False,
+) -> None:
+    if version:
+        from lmwright import __version__
+
+        typer.echo(f"lmwright {__version__}")
+        raise typer.Exit
+
+
+def _run(
+    recipe: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE|STEP", help="A recipe's name or path, or a step's name."),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="budget=3m, step.key=value; for a single step key=value and input.NAME=FOLDER.",
+        ),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(help="Name of the run, the folder runs/NAME; default: the recipe's."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print steps, times, sizes and memory; run nothing.")
+    ] = False,
+    track: Annotated[
+        str | None, typer.Option(help="Track to this MLflow URI (or set LMWRIGHT_MLFLOW).")
+    ] = None,
+) -> None:
+    from lmwright.pipeline.launch import launch
+    from lmwright.pipeline.preview import preview
+    from lmwright.pipeline.progress import Printed
+
+    if dry_run:
+        preview(recipe, overrides or [], name=run, display=Printed())
+    else:
+        launch(recipe, overrides or [], name=run, track_to=track, display=Printed())
+
+
+if __name__ == "__main__":
+    main()
