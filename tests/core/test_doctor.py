@@ -23,7 +23,7 @@ def test_the_report_names_everything_a_person_would_ask(quick_measurements):
     rows = dict(doctor.machine_report())
     assert list(rows) == [
         *("Python", "lmwright", "torch", "processor", "cores", "memory", "disk", "compiler"),
-        *("fp32 product", "bf16 product", "precision", "accelerator"),
+        *("fp32 product", "bf16 product", "precision", "memory copy", "accelerator"),
     ]
     assert rows["Python"].startswith(platform.python_version())
     assert rows["torch"] == torch.__version__
@@ -50,4 +50,4 @@ def test_disk_space_is_that_of_the_runs_folder_even_before_it_exists(
 def test_the_real_measurements_fill_the_report():
     code = "from lmwright.core.doctor import machine_report; print(len(machine_report()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stdout.strip()) == (0, "12"), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, "13"), done.stderr

@@ -4,7 +4,6 @@ Torch is imported only inside the functions that need it. Linux is read from `/p
 where those are missing (macOS), each function says what it falls back to.
 """
 
-import contextlib
 import ctypes
 import functools
 import math
@@ -17,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -180,9 +179,9 @@ _peak_lock = threading.Lock()
 def peak_rss_bytes() -> int:
     """The most resident memory this process and its living children held together, so far.
 
-    Each call is a sample, and `watch_memory` samples in between; a call counts for all earlier
-    ones. Pages shared by two processes count twice, so that the figure is never too small. Without
-    `/proc` (macOS) it is this process's own peak.
+    Each call is a sample, so call it now and then while work goes on; the result covers all calls
+    so far, and this process's own peak in between too. Pages shared by two processes count twice:
+    the figure is never too small. Without `/proc` (macOS) it is this process's own peak alone.
     """
     global _peak_rss
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -191,25 +190,6 @@ def peak_rss_bytes() -> int:
     with _peak_lock:
         _peak_rss = max(_peak_rss, own, tree)
         return _peak_rss
-
-
-@contextlib.contextmanager
-def watch_memory(interval: float = 0.25) -> Iterator[None]:
-    """Sample `peak_rss_bytes` every `interval` seconds while the block runs."""
-    stopped = threading.Event()
-
-    def sample() -> None:
-        while not stopped.wait(interval):
-            peak_rss_bytes()
-
-    thread = threading.Thread(target=sample, name="memory-watch", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join()
-        peak_rss_bytes()
 
 
 def _tree_rss_bytes(root: int) -> int:

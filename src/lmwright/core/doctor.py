@@ -54,6 +54,7 @@ def _speeds() -> list[tuple[str, str]]:
             f"{better}, {ratio:.1f} times as fast here on 1,024 cubed"
             " (training times both on its model's own shapes)",
         ),
+        ("memory copy", f"{device.memory_bandwidth() / 1e9:,.0f} GB/s, read and written"),
     ]
 
 
