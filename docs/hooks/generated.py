@@ -1,0 +1,83 @@
+"""Write the road's table and the steps' keys into their pages, so that pages and code agree."""
+
+import re
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from lmwright.pipeline.catalog import room_commands
+from lmwright.pipeline.step import StepType
+from lmwright.roadmap.topics import load_road
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """mkdocs calls this with the source of every page."""
+    for mark, text in GENERATED.items():
+        if mark in markdown:
+            markdown = markdown.replace(mark, text())
+    return markdown
+
+
+def road_table() -> str:
+    """Every stage with its topics: what works means, and what runs it."""
+    lines = []
+    for stage in load_road().stages:
+        number = "" if stage.id == "B" else f"{stage.id}. "
+        lines += [f"### {number}{stage.title}", ""]
+        lines += ["| | topic | it works when | run it |", "|---|---|---|---|"]
+        for topic in stage.topics:
+            how = f"`{topic.how}`" if topic.how else "planned"
+            works = topic.works + (f"<br>*So far: {topic.note}*" if topic.note else "")
+            title = f"[{topic.title}]({topic.page})" if topic.page else topic.title
+            lines.append(f"| {topic.id} | {title} | {works} | {how} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def step_keys() -> str:
+    """Every step: what it takes and gives, and each key with its meaning."""
+    steps = [step for module in room_commands() for step in getattr(module, "STEPS", ())]
+    return "\n\n".join(_step(step) for step in sorted(steps, key=lambda step: step.name))
+
+
+def _step(step: StepType) -> str:
+    inputs = [
+        f"`{name}` ({kind.replace('_', ' ')}{', optional' if name in step.optional else ''})"
+        for name, kind in step.inputs.items()
+    ]
+    takes = f"Takes {', '.join(inputs)}. " if inputs else ""
+    lines = [f"## {step.name}", "", f"{step.summary.rstrip('.')}.", ""]
+    lines += [f"{takes}Gives: {step.output.replace('_', ' ')}.", ""]
+    lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
+    for name, field in step.config.model_fields.items():
+        value = field.get_default()
+        default = "*required*" if field.is_required() else "" if value is None else f"`{value}`"
+        meaning = (field.description or "").replace("\n", " ").replace("|", "\\|")
+        kind = _kind(field.annotation).replace("|", "\\|")
+        lines.append(f"| `{name}` | {kind} | {default} | {meaning} |")
+    return "\n".join(lines)
+
+
+def _kind(annotation: Any) -> str:
+    """A type as a recipe's author would say it."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_kind(a) for a in arguments if a is not type(None))
+    if origin is typing.Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    name = annotation.__name__ if isinstance(annotation, type) and not origin else str(annotation)
+    return _IN_WORDS.get(name, re.sub(r"[\w.]+\.", "", name))
+
+
+_IN_WORDS = {
+    "int": "whole number",
+    "float": "number",
+    "str": "text",
+    "bool": "true or false",
+    "Duration": "time, steps or tokens",
+}
+GENERATED: dict[str, Callable[[], str]] = {
+    "<!-- the road -->": road_table,
+    "<!-- the steps -->": step_keys,
+}
