@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _ALL_KINDS: frozenset[RecordKind] = frozenset({"text", "chats", "preferences", "questions"})
 _LEAST_NAMES = 10  # fewer, and there is no other name to confuse one with
 _SHOWN_CHATS = 6
+_MOST_VALIDATION_CHATS = 1000  # enough for a loss; every evaluation during training reads them
 
 
 def kinds(config: BuildConfig) -> set[RecordKind]:
@@ -104,7 +105,14 @@ def _build_python_docs(config: BuildConfig, run: "StepRun") -> None:
                 task.advance()
         writers["text"].balance()
         with run.progress("chats", config.chats) as task:
-            for chat in _training_chats(config, names):
+            for chat in question_chats.training_chats(
+                names,
+                config.chats,
+                made_up_share=config.made_up_share,
+                two_turn_share=config.two_turn_share,
+                small_talk_share=config.small_talk_share,
+                seed=config.seed,
+            ):
                 writers["chats"].write_to("train", chat)
                 task.advance()
         _write_held_out(config, names, writers)
@@ -123,18 +131,6 @@ def _python_texts(config: BuildConfig) -> Iterable[tuple[dict[str, str], str | N
                 yield {"text": piece, "source": document.source}, document.group
 
 
-def _training_chats(
-    config: BuildConfig, names: Sequence[DocumentedName]
-) -> Iterable[question_chats.Chat]:
-    return question_chats.training_chats(
-        names,
-        config.chats,
-        made_up_share=config.made_up_share,
-        two_turn_share=config.two_turn_share,
-        seed=config.seed,
-    )
-
-
 def _write_held_out(
     config: BuildConfig,
     names: Sequence[DocumentedName],
@@ -142,7 +138,7 @@ def _write_held_out(
 ) -> None:
     """Validation chats, and the preference pairs of both parts."""
     share = config.validation_fraction
-    held_out = min(round(config.chats * share), 2 * len(names)) or 1
+    held_out = min(round(config.chats * share), _MOST_VALIDATION_CHATS) or 1
     for chat in question_chats.validation_chats(
         names, held_out, made_up_share=config.made_up_share, seed=config.seed
     ):

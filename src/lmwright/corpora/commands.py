@@ -32,6 +32,8 @@ class BuildConfig(Config):
     """python-docs: share of questions about made-up names, answered "I don't know that name."."""
     two_turn_share: float = Field(default=0.15, ge=0, le=1)
     """python-docs: share of training chats with two questions."""
+    small_talk_share: float = Field(default=0.01, ge=0, le=1)
+    """python-docs: share of training chats that greet, thank, or ask about something else."""
     preference_pairs: int = Field(default=4000, ge=2)
     """python-docs: pairs for preference training, half about made-up names."""
     test_questions_per_name: int = Field(default=1, ge=1)

@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import types
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from lmwright.core.errors import LmwrightError
 from lmwright.corpora.known_owners import OWNERS, RARE
 from lmwright.corpora.summaries import summary
 
+# str.find and str.index share theirs and both are asked about; a third such name teaches nothing.
+_NAMES_PER_SUMMARY = 2
 _SELF_ATTRIBUTE = re.compile(r"\bself\.(\w+)")
 
 
@@ -44,7 +47,7 @@ class DocumentedName:
 
 
 def documented_names(limit: int | None = None) -> list[DocumentedName]:
-    """Names whose docstring gives a summary that no earlier name has, best known first.
+    """Names whose docstring gives a summary that at most one earlier name has, best known first.
 
     Args:
         limit: at most so many names; None for all.
@@ -63,15 +66,14 @@ def documented_names(limit: int | None = None) -> list[DocumentedName]:
 @functools.cache
 def _all_names() -> tuple[DocumentedName, ...]:
     found: dict[str, str] = {}
-    taken: set[str] = set()
+    taken: Counter[str] = Counter()
     things = [pair for owner in OWNERS for pair in members(owner)]
     things.sort(key=lambda pair: RARE.match(pair[0]) is not None)  # stable: keeps the order
     for name, thing in things:
         text = summary(getattr(thing, "__doc__", None))
-        if text is None or text in taken or name in found:
-            continue
-        found[name] = text
-        taken.add(text)
+        if text is not None and name not in found and taken[text] < _NAMES_PER_SUMMARY:
+            found[name] = text
+            taken[text] += 1
     return tuple(DocumentedName(name, text) for name, text in found.items())
 
 
@@ -96,8 +98,14 @@ def members(owner: str) -> Iterator[tuple[str, Any]]:
     else:
         for name in sorted(n for n in dir(thing) if not n.startswith("_")):
             value = inspect.getattr_static(thing, name)
-            if _is_method(value) and not hasattr(object, name):
-                yield f"{owner}.{name}", value
+            if _is_method(value) and not _is_inherited_from_builtin(thing, name):
+                yield f"{owner}.{name}", getattr(value, "__func__", value)
+
+
+def _is_inherited_from_builtin(thing: type, name: str) -> bool:
+    """Whether it is only `dict`'s (or another builtin's) method, such as Counter's `keys`."""
+    home = next(base for base in thing.__mro__ if name in base.__dict__)
+    return home is not thing and home.__module__ == "builtins"
 
 
 def _public_names(module: types.ModuleType) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from lmwright.corpora import wordings
 from lmwright.corpora.made_up import HELD_OUT_KINDS, Kind, MadeUpNames, Part
 from lmwright.corpora.python_names import DocumentedName
+from lmwright.corpora.small_talk import SMALL_TALK
 from lmwright.corpora.wordings import FORMS, Form, HeldOut, Message
 
 UNKNOWN = "I don't know that name."
@@ -58,6 +59,7 @@ def training_chats(
     *,
     made_up_share: float,
     two_turn_share: float,
+    small_talk_share: float,
     seed: int,
 ) -> Iterator[Chat]:
     """Chats in training wordings about documented and freshly made-up names.
@@ -67,6 +69,7 @@ def training_chats(
         number: how many chats.
         made_up_share: share of questions about made-up names, answered with `UNKNOWN`.
         two_turn_share: share of chats with two questions.
+        small_talk_share: share of chats that are about no name at all.
         seed: the same seed gives the same chats.
     """
     rng = random.Random(f"{seed} chats")
@@ -83,6 +86,10 @@ def training_chats(
         return [user(question), assistant(answer)]
 
     for _ in range(number):
+        if rng.random() < small_talk_share:
+            said, answer = rng.choice(SMALL_TALK)
+            yield {"messages": [user(said), assistant(answer)]}
+            continue
         messages = turn(follow_up=False)
         if rng.random() < two_turn_share:
             messages += turn(follow_up=True)
@@ -160,7 +167,8 @@ def preference_pairs(
             real = rounds.next()
             other = rng.choice(siblings[real.owner])
             asked, chosen = real.name, real.summary
-            rejected = other.summary if other != real and rng.random() < 1 / 3 else UNKNOWN
+            confused = other.summary != chosen and rng.random() < 1 / 3
+            rejected = other.summary if confused else UNKNOWN
         yield {
             "prompt": [user(wordings.training_question(rng, asked))],
             "chosen": [assistant(chosen)],

@@ -4,11 +4,17 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Any
 
 from lmwright.core.errors import LmwrightError
-from lmwright.corpora.records import BadRow, Record, RecordKind, records_of, teaches_nothing
+from lmwright.corpora.records import (
+    BadRow,
+    Record,
+    RecordKind,
+    Unusable,
+    records_of,
+    teaches_nothing,
+)
 from lmwright.corpora.sources import Note, SourceFile, find_files, open_text
 from lmwright.corpora.texts import pieces_of
 
@@ -83,8 +89,10 @@ def _look_at_text(file: SourceFile) -> None:
 
 
 def _first_records(file: SourceFile, text_column: str) -> list[Record]:
-    for place, row in islice(rows_of(file, None), 1):
-        return _records(place, row, text_column)
+    """The records of the first row that gives any."""
+    for place, row in rows_of(file, None):
+        if records := _records(place, row, text_column):
+            return records
     return []
 
 
@@ -98,9 +106,12 @@ def _file_records(
                 yield Record("text", {"text": piece, "source": str(file)})
         return
     expected: set[RecordKind] | None = None
-    empty = 0
+    unused = 0
     for place, row in rows_of(file, note):
         records = _records(place, row, text_column)
+        if not records:
+            unused += 1
+            continue
         kinds = {record.kind for record in records}
         if kinds != (expected := expected or kinds):
             raise LmwrightError(
@@ -109,19 +120,24 @@ def _file_records(
             )
         for record in records:
             if teaches_nothing(record):
-                empty += 1
+                unused += 1
             elif record.kind == "text":
                 for piece in pieces_of([record.row["text"]], characters):
                     yield Record("text", {"text": piece, "source": str(file)})
             else:
                 yield record
-    if empty:
-        note(f"{file}: left out {empty} records with nothing to learn (no answer, or equal ones)")
+    if unused:
+        note(
+            f"{file}: left out {unused} records with nothing to learn (empty, two equal answers, "
+            "or answers that differ by more than the last message)"
+        )
 
 
 def _records(place: str, row: dict[str, Any], text_column: str) -> list[Record]:
     try:
         return records_of(row, text_column)
+    except Unusable:
+        return []
     except BadRow as error:
         raise LmwrightError(f"{place} {error}") from error
 

@@ -41,6 +41,10 @@ class BadRow(ValueError):
     """What is wrong with a row; the reader adds the file and the line."""
 
 
+class Unusable(BadRow):
+    """A sound row that gives no record of its kind; the reader leaves it out and counts it."""
+
+
 def records_of(row: Mapping[str, Any], text_column: str = "text") -> list[Record]:
     """The records in a row; more than one where its columns give a chat and a preference.
 
@@ -50,6 +54,7 @@ def records_of(row: Mapping[str, Any], text_column: str = "text") -> list[Record
 
     Raises:
         BadRow: if the columns are none of the known sets, or a value has the wrong shape.
+        Unusable: if the row is sound and yet gives no record.
     """
     filled = {key: value for key, value in row.items() if value is not None}
     found = list(_interpret(filled, text_column))
@@ -128,9 +133,9 @@ def _preference(row: Mapping[str, Any]) -> dict[str, Any]:
         prompt, chosen, rejected = _shared_beginning(
             _transcript(row["chosen"]), _transcript(row["rejected"])
         )
-    for side, answer in (("chosen", chosen), ("rejected", rejected)):
+    for answer in (chosen, rejected):
         if [message["role"] for message in answer] != ["assistant"]:
-            raise BadRow(f"has a {side} answer that is not one assistant's message")
+            raise Unusable("has answers that differ by more than the assistant's last message")
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
@@ -141,7 +146,7 @@ def _shared_beginning(
     while same < min(len(chosen), len(rejected)) - 1 and chosen[same] == rejected[same]:
         same += 1
     if not same:
-        raise BadRow("has a chosen and a rejected answer without a prompt that both begin with")
+        raise Unusable("has a chosen and a rejected answer without a prompt that both begin with")
     return chosen[:same], chosen[same:], rejected[same:]
 
 

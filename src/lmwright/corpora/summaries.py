@@ -2,7 +2,7 @@
 
 import re
 
-MIN_CHARACTERS = 12
+MIN_CHARACTERS = 8
 MAX_CHARACTERS = 140
 _PROSE_SPACES = 4  # `-> create an iterator which returns` is prose, `-> range object` a type
 
@@ -23,7 +23,8 @@ _BOILERPLATE = re.compile(
     r"|^(?:See|Like|Alias|Equivalent|Identical|As|Deprecated|C) "
     r"|^This (?:function|method|class|module) is (?:deprecated|undocumented)"
     r"|^(?:Initiali[sz]e|Constructor|Create a new instance|Class docstring|Fast implementation)\b"
-    r"|^\w+: |\. [a-z]|\w\([^()]*\["
+    r"|^An enumeration"
+    r"|^\w+: |\[\w*\[|arguments are required|\. [a-z]|\w\([^()]*\["
 )
 
 
@@ -31,7 +32,7 @@ def summary(docstring: object) -> str | None:
     """The first sentence of `docstring`, without signature lines and markup.
 
     Returns:
-        One line of 12 to 140 printable ASCII characters that ends in a full stop; None where the
+        One line of 8 to 140 printable ASCII characters that ends in a full stop; None where the
         docstring has no such sentence (a signature alone, a list, a cross-reference).
     """
     if not isinstance(docstring, str):
@@ -74,7 +75,7 @@ def _after_arrow(returned: str) -> str | None:
 
 def _as_return(returned: str) -> str:
     """`-> a set-like object` as a sentence; a bare type says too little to be one."""
-    if returned.startswith(("a ", "an ", "the ")):
+    if returned.startswith(("a ", "an ", "the ", "x ")):
         return f"Return {returned}"
     if returned.startswith("new "):
         return f"Return a {returned}"
@@ -114,7 +115,7 @@ def _is_good(sentence: str) -> bool:
         and sentence.endswith(".")
         and not sentence.endswith("..")
         and sentence[0].isalpha()
-        and sentence.count(" ") >= 2
+        and " " in sentence
         # Together, since a half-open interval such as [0, 1) is fine.
         and len(re.findall(r"[(\[]", sentence)) == len(re.findall(r"[)\]]", sentence))
         and sentence.count('"') % 2 == 0
