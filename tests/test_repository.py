@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -13,6 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from lmwright.cli import make_app
+from lmwright.pipeline.catalog import step_type_names
+from lmwright.pipeline.recipe import recipe_names
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "src" / "lmwright"
@@ -125,6 +130,29 @@ def test_what_needs_no_model_loads_no_torch(arguments):
 @pytest.mark.parametrize("room", [room for room in ROOMS if room != "recipes"])
 def test_the_layer_contract_lists_every_room(room):
     assert f'"lmwright.{room}",' in (REPOSITORY / "pyproject.toml").read_text()
+
+
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md"]
+PAGES += sorted((REPOSITORY / "docs").rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
+def test_a_page_names_only_commands_and_files_that_exist(page):
+    text = page.read_text(encoding="utf-8")
+    verbs = {command.name for command in make_app().registered_commands}
+    assert set(re.findall(r"lmwright ([a-z]+)\b", "\n".join(console_lines(text)))) <= verbs
+    makefile = (REPOSITORY / "Makefile").read_text()
+    targets = set(re.findall(r"^\$ make ([a-z-]+)", text, re.MULTILINE))
+    assert [target for target in targets if f"\n{target}:" not in makefile] == []
+    recipes = set(re.findall(r"lmwright run ([a-z_.]+\b)", "\n".join(console_lines(text))))
+    known = {*recipe_names(), *step_type_names(), "mine.yaml"}
+    assert recipes <= known
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)\)", text) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def console_lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("$ ")]
 
 
 @pytest.fixture(scope="module")
