@@ -28,10 +28,10 @@ def print_closing(
         summary: the run's `summary.json`.
     """
     _ledger(display, results, summary)
-    for result in results.values():
+    for name, result in results.items():
         for table in result["record"]["tables"]:
             shown = table["rows"][:_ROWS]
-            display.table(table["title"], table["columns"], shown)
+            display.table(f"{name}: {table['title']}", table["columns"], shown)
             if len(table["rows"]) > _ROWS:
                 display.note(f"{len(table['rows']) - _ROWS} more rows are in the report")
             if table["note"]:

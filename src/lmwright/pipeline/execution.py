@@ -106,7 +106,7 @@ class Execution:
             run = self._call(planned, state)
         done = facts.to_json() | {
             "name": step.name,
-            "step": step.type.name,
+            "type": step.type.name,
             "started": started,
             "finished": _now(),
             "attempts": before["attempts"] + 1,

@@ -23,6 +23,7 @@ class Fingerprint:
     """What a step's result depends on, part by part.
 
     Args:
+        step: the function that makes it.
         code: source of the modules that its function may load -> digest.
         config: its config as JSON values.
         inputs: digest of each input's content, None where absent.
@@ -31,6 +32,7 @@ class Fingerprint:
         time: the recipe's budget and the step's share, where they decide how long it trains.
     """
 
+    step: Mapping[str, str]
     code: Mapping[str, str]
     config: Mapping[str, Any]
     inputs: Mapping[str, str | None]
@@ -78,6 +80,7 @@ def fingerprint(
     """
     on_share = recipe.budget is not None and step.share is not None and step.trains_on_share
     return Fingerprint(
+        step={"function": step.type.function},
         code=code_digests(step.type.function.partition(":")[0]),
         config=step.config.model_dump(mode="json"),
         inputs=inputs,

@@ -20,7 +20,7 @@ from lmwright.pipeline.plan import Plan
 
 _PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "pydantic", "scikit-learn")
 _LINEAGE = (
-    *("name", "step", "fingerprint", "config", "origins", "reads", "output", "code", "versions"),
+    *("name", "type", "fingerprint", "config", "origins", "reads", "output", "code", "versions"),
     *("time", "started", "finished", "attempts", "seconds", "processor_name"),
 )
 _VARIABLES = ("CC", "CXX", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")

@@ -1,0 +1,1 @@
+"""A room of tiny steps, standing in for the real ones."""
