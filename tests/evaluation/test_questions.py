@@ -7,7 +7,6 @@ import pytest
 
 from lmwright.core.errors import LmwrightError
 from lmwright.evaluation.questions import (
-    MADE_UP_KINDS,
     Question,
     read_chat_questions,
     read_questions,
@@ -15,6 +14,7 @@ from lmwright.evaluation.questions import (
     spread,
 )
 
+MADE_UP_KINDS = ("misspelling", "wrong_attribute", "compound")
 REFUSAL = "I don't know that name."
 
 

@@ -14,9 +14,14 @@ from lmwright.core.errors import LmwrightError
 from lmwright.evaluation.abstention import abstained
 from lmwright.evaluation.questions import Question, score
 
-Features = Literal["words", "characters", "words and characters"]
-FEATURES: tuple[Features, ...] = ("words", "characters", "words and characters")
+Features = Literal["words", "words and characters"]
+FEATURES: tuple[Features, ...] = ("words", "words and characters")
 ABSTENTION = "I don't know that name."
+# Words and character runs in more than these shares of the questions say how one asks, not about
+# what. Without this, abstention on made-up names falls from 0.99 to 0.88, exact match from 0.99 to
+# 0.97 (1,200 names, 6,600 questions). Pairs of words, or characters alone, were worse throughout.
+_COMMON = {"words": 0.02, "characters": 0.05}
+_SELDOM = 20  # questions: what is in fewer is never common, however small the index
 # Dotted names stay whole, so that "str.upper" is one rare word rather than two common ones.
 _WORD = r"\w+(?:\.\w+)*"
 # Compared at once: 256 queries x 5,000 questions in float64 are 10 MB.
@@ -71,7 +76,7 @@ class NearestQuestion:
 
     Args:
         pairs: what to index.
-        features: words (single and in pairs), characters (3 to 5 within words), or both.
+        features: words alone, or also runs of 3 to 5 characters, which find what is misspelt.
 
     Raises:
         LmwrightError: if there is nothing to index.
@@ -83,7 +88,7 @@ class NearestQuestion:
         if not pairs:
             raise LmwrightError("the corpus has no training question with an answer to look up")
         self._pairs = list(pairs)
-        self._vectorizer = FeatureUnion(_vectorizers(features))
+        self._vectorizer = FeatureUnion(_vectorizers(features, len(self._pairs)))
         # Each part has unit length, so the union's dot products are sums of cosines.
         self._parts = len(self._vectorizer.transformer_list)
         self._vectors = self._vectorizer.fit_transform([p.question for p in self._pairs]).T.tocsc()
@@ -188,11 +193,23 @@ def _read(chats: Path) -> Iterator[Pair]:
                     yield Pair(asked["content"], answered["content"])
 
 
-def _vectorizers(features: Features) -> list[tuple[str, Any]]:
+def _vectorizers(features: Features, questions: int) -> list[tuple[str, Any]]:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    common: dict[str, Any] = {"sublinear_tf": True, "dtype": np.float32}
-    words = TfidfVectorizer(token_pattern=_WORD, ngram_range=(1, 2), **common)
-    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), **common)
-    parts = {"words": words, "characters": characters}
-    return [(name, part) for name, part in parts.items() if name in features]
+    counted: dict[str, dict[str, Any]] = {
+        "words": {"token_pattern": _WORD},
+        "characters": {"analyzer": "char", "ngram_range": (3, 5)},
+    }
+    return [
+        (
+            name,
+            TfidfVectorizer(
+                sublinear_tf=True,
+                dtype=np.float32,
+                max_df=max(_SELDOM, round(_COMMON[name] * questions)),
+                **options,
+            ),
+        )
+        for name, options in counted.items()
+        if name in features
+    ]

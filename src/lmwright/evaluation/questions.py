@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from lmwright.engine.llm import LLM
 
 DOCUMENTED = "documented"
-MADE_UP_KINDS = ("misspelling", "wrong_attribute", "compound")
 SEED = 0  # of the bootstrap behind F1's interval
 
 
@@ -31,7 +30,7 @@ class Question:
     Args:
         messages: `{"role": ..., "content": ...}` turns.
         answer: the expected answer.
-        kind: "documented", or one of `MADE_UP_KINDS`.
+        kind: "documented"; any other kind is one of made-up names, which deserve "I don't know".
         name: the name asked about; empty where unknown.
         wording: which template asked; empty where unknown.
     """
@@ -108,9 +107,11 @@ def read_questions(file: Path) -> list[Question]:
 def read_chat_questions(file: Path) -> list[Question]:
     """Turn a corpus's `chats/*.jsonl` into questions: each chat up to its last assistant turn.
 
-    Chats without a user turn before an assistant turn give none.
+    Chats without a user turn before an assistant turn give none, and so does an absent file.
     """
-    questions = []
+    questions: list[Question] = []
+    if not file.exists():
+        return questions
     with open(file, encoding="utf-8") as lines:
         for messages in (json.loads(line)["messages"] for line in lines if line.strip()):
             last = max((i for i, m in enumerate(messages) if m["role"] == "assistant"), default=0)
@@ -136,22 +137,21 @@ def spread(questions: Sequence[Question], limit: int) -> list[Question]:
     return [questions[index] for index in sorted(chosen)]
 
 
-def ask(llm: "LLM", questions: Sequence[Question], *, max_tokens: int | None = None) -> list[str]:
+def ask(llm: "LLM", questions: Sequence[Question], *, most_tokens: int = 160) -> list[str]:
     """Greedy answers, one per question, generated in batches.
 
     Args:
         llm: the engine around the model.
         questions: what to ask.
-        max_tokens: where answers are cut off; by default just past the longest expected answer,
-            since anything longer is wrong already.
+        most_tokens: of an answer. The limit is lower, just past the longest expected answer, where
+            that is shorter: anything longer is wrong already.
     """
     from lmwright.engine.sampling import SamplingParams
 
     if not questions:
         return []
-    if max_tokens is None:
-        expected = llm.tokenizer.encode_batch([question.answer for question in questions])
-        max_tokens = max(len(ids) for ids in expected) + 8
+    expected = llm.tokenizer.encode_batch([question.answer for question in questions])
+    max_tokens = min(most_tokens, max(len(ids) for ids in expected) + 8)
     params = SamplingParams(max_tokens=max_tokens, temperature=0.0)
     completions = llm.chat([question.messages for question in questions], params)
     return [completion.text.strip() for completion in completions]
@@ -165,11 +165,10 @@ def score(questions: Sequence[Question], answers: Sequence[str]) -> Scores:
     """
     pairs = list(zip(questions, answers, strict=True))
     known = [(answer, question.answer) for question, answer in pairs if question.kind == DOCUMENTED]
-    refusals = {
-        kind: [abstained(answer) for question, answer in pairs if question.kind == kind]
-        for kind in MADE_UP_KINDS
-    }
-    asked = {kind: refused for kind, refused in refusals.items() if refused}
+    refusals: dict[str, list[bool]] = {}
+    for question, answer in pairs:
+        if question.kind != DOCUMENTED:
+            refusals.setdefault(question.kind, []).append(abstained(answer))
     return Scores(
         exact_match=_share([same_text(answer, [expected]) for answer, expected in known]),
         normalized_exact_match=_share([exact_match(a, [expected]) for a, expected in known]),
@@ -177,8 +176,8 @@ def score(questions: Sequence[Question], answers: Sequence[str]) -> Scores:
         false_abstention=_share(
             [abstained(answer) and not abstained(expected) for answer, expected in known]
         ),
-        abstention={kind: rate for kind, r in asked.items() if (rate := _share(r)) is not None},
-        abstention_made_up=_mean_of_kinds(list(asked.values())),
+        abstention={kind: rate for kind, r in refusals.items() if (rate := _share(r)) is not None},
+        abstention_made_up=_mean_of_kinds(list(refusals.values())),
     )
 
 
@@ -222,9 +221,9 @@ def _parse(line: str, file: Path, number: int) -> Question:
         return Question(
             messages=tuple(record["messages"]),
             answer=record["answer"],
-            kind=record.get("kind", DOCUMENTED),
-            name=record.get("name", ""),
-            wording=record.get("wording", ""),
+            kind=record.get("kind") or DOCUMENTED,
+            name=record.get("name") or "",
+            wording=record.get("wording") or "",
         )
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise LmwrightError(

@@ -1,0 +1,43 @@
+"""The step of the evaluation room, and its configuration."""
+
+from pydantic import Field
+
+from lmwright.core.config import Config
+from lmwright.pipeline.step import StepType
+
+
+class ChatEvaluationConfig(Config):
+    """Score the models of a run on what its corpus holds out."""
+
+    questions: int = Field(2_000, gt=0)
+    """At most this many test questions per model, evenly spread over their kinds."""
+    base_questions: int = Field(200, gt=0)
+    """At most this many for the base model, which was never taught to answer."""
+    answer_tokens: int = Field(160, gt=0)
+    """Longest answer; where every expected answer is shorter, the limit lies just past those."""
+    text_bytes: int = Field(100_000, gt=0)
+    """At most this much validation text for bits per byte."""
+    false_abstention: float = Field(0.03, ge=0, le=1)
+    """What the TF-IDF baseline may refuse of real names where no model sets the mark."""
+    max_sequences: int = Field(64, gt=0)
+    """Answers generated at once."""
+
+
+STEPS = (
+    StepType(
+        name="evaluation.chat",
+        config=ChatEvaluationConfig,
+        function="lmwright.evaluation.steps:evaluate",
+        inputs={
+            "corpus": "corpus",
+            "text": "token_shards",
+            "base": "model",
+            "chat": "model",
+            "aligned": "model",
+            "int8": "model",
+        },
+        optional=frozenset({"text", "base", "chat", "aligned", "int8"}),
+        output="evaluation",
+        summary="Score every model of the run on held-out text and questions, beside TF-IDF lookup",
+    ),
+)
