@@ -196,8 +196,12 @@ def serve() -> Iterator[Callable[..., LiveServer]]:
 
         def start(engine: ScriptedEngine | None = None, **options) -> LiveServer:
             engine = engine or ScriptedEngine()
-            served = Served(engine, chats=options.pop("chats", True), parameters=4_000_000,
-                            questions=options.pop("questions", ()))
+            served = Served(
+                engine,
+                chats=options.pop("chats", True),
+                parameters=4_000_000,
+                questions=options.pop("questions", ()),
+            )
             return stack.enter_context(
                 run_server(options.pop("load", lambda: served), engine=engine, **options)
             )
