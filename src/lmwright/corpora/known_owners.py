@@ -56,3 +56,7 @@ RARE = re.compile(
     r"|decimal\.Decimal\.|tarfile\.TarFile\.(?:make|ch|\w+open|utime)|int\.(?:imag|real)|\w+\.\w+\.fatal"
     r"|pathlib\.\w*(?:Posix|Windows)|pathlib\.Path\.(?:is_\w+_device|link_to|is_fifo|is_reserved)"
 )
+
+# Hooks that other packages put their own functions into: their documentation would change with
+# what is loaded, and with it the corpus.
+REPLACEABLE = re.compile(r"(?:sys|threading)\.\w+hook$|warnings\.(?:show|format)warning$")

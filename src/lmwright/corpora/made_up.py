@@ -120,11 +120,11 @@ class MadeUpNames:
             attribute, nearest = donor.attribute, donor
         else:
             attribute = invented_function(self._rng)
+            while part_of(attribute) != self._part:
+                attribute = invented_function(self._rng)
             nearest = _most_alike(attribute, self._by_owner[owner])
         name = f"{owner}.{attribute}"
-        if part_of(attribute) != self._part or _is_real(name):
-            return None
-        return MadeUp(name, "wrong_attribute", nearest)
+        return None if _is_real(name) else MadeUp(name, "wrong_attribute", nearest)
 
     def _compound(self) -> MadeUp | None:
         rng = self._rng

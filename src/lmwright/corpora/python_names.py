@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lmwright.core.errors import LmwrightError
-from lmwright.corpora.known_owners import OWNERS, RARE
+from lmwright.corpora.known_owners import OWNERS, RARE, REPLACEABLE
 from lmwright.corpora.summaries import summary
 
 # str.find and str.index share theirs and both are asked about; a third such name teaches nothing.
@@ -67,7 +67,7 @@ def documented_names(limit: int | None = None) -> list[DocumentedName]:
 def _all_names() -> tuple[DocumentedName, ...]:
     found: dict[str, str] = {}
     taken: Counter[str] = Counter()
-    things = [pair for owner in OWNERS for pair in members(owner)]
+    things = [pair for owner in OWNERS for pair in members(owner) if not REPLACEABLE.match(pair[0])]
     things.sort(key=lambda pair: RARE.match(pair[0]) is not None)  # stable: keeps the order
     for name, thing in things:
         text = summary(getattr(thing, "__doc__", None))

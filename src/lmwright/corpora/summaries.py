@@ -24,7 +24,8 @@ _BOILERPLATE = re.compile(
     r"|^This (?:function|method|class|module) is (?:deprecated|undocumented)"
     r"|^(?:Initiali[sz]e|Constructor|Create a new instance|Class docstring|Fast implementation)\b"
     r"|^An enumeration"
-    r"|^\w+: |\[\w*\[|arguments are required|\. [a-z]|\w\([^()]*\["
+    r"|^\w+: |\[\w*\[|arguments are required"
+    r"|(?<!\.g)(?<!\.e)(?<!etc)(?<!vs)(?<!cf)\. [a-z]|\w\([^()]*\["
 )
 
 
