@@ -125,13 +125,13 @@ def sampling_distribution(logits: Tensor, params: Items[SamplingParams]) -> Tens
         a row's draw does not flip with the last bits that differ between batch sizes.
     """
 
-    def column(values: list[float] | list[int]) -> Tensor:
-        return torch.tensor(values, device=logits.device)[:, None]
+    def column(values: list[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64, device=logits.device)[:, None]
 
     scaled = logits.double()
     # The largest becomes 0 first: a tiny temperature then gives 0 and -inf, never inf - inf.
     scaled = scaled - scaled.amax(dim=-1, keepdim=True)
-    scaled = scaled / column([p.temperature for p in params]).double()
+    scaled = scaled / column([p.temperature for p in params])
     if all(p.top_k == 0 and p.top_p == 1.0 for p in params):
         return scaled.softmax(dim=-1)
     vocabulary = logits.shape[-1]

@@ -1,0 +1,271 @@
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from lmwright import engine, models
+from lmwright.core.errors import LmwrightError
+from lmwright.engine.llm import LLM, QueueFull
+from lmwright.engine.sampling import SamplingParams
+
+TIE = 1e-4  # the reference's two best logits closer than this: either may be taken
+
+SHAPES = {
+    "tied": {},
+    "untied": {"tie_word_embeddings": False},
+    "one head each": {"num_key_value_heads": 4},
+    "one key head": {"num_key_value_heads": 1},
+    "sliding": {
+        "sliding_window": 5,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    },
+}
+
+
+def reference_greedy(reference, prompt, max_tokens, end_ids):
+    """Greedy ids by transformers' own loop, and the gap of its two best logits at each step."""
+    out = reference.generate(
+        torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        do_sample=False,
+        max_new_tokens=max_tokens,
+        eos_token_id=sorted(end_ids),
+        pad_token_id=0,
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+    best = [step[0].topk(2).values for step in out.logits]
+    return out.sequences[0, len(prompt) :].tolist(), [(a - b).item() for a, b in best]
+
+
+def same_until_a_tie(ours, expected, gaps):
+    """Whether ids agree up to the reference's first tie (which ends the comparison)."""
+    for position, gap in enumerate(gaps):
+        if gap < TIE:
+            return ours[:position] == expected[:position]
+    return ours == expected
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_greedy_equals_transformers(shape, tiny_model, tokenizer, random_prompts, tmp_path):
+    model = tiny_model(seed=3, **SHAPES[shape])
+    models.save(model, tmp_path / "model", tokenizer=tokenizer)
+    reference = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    llm = LLM(tmp_path / "model", max_sequences=3)
+    prompts = random_prompts(8, seed=4)
+
+    ours = llm.generate(prompts, SamplingParams(max_tokens=24))
+
+    ties = 0
+    for prompt, completion in zip(prompts, ours, strict=True):
+        expected, gaps = reference_greedy(reference, prompt, 24, llm.end_ids)
+        ties += min(gaps) < TIE
+        assert same_until_a_tie(completion.token_ids, expected, gaps)
+    assert ties <= 2  # or the test says little
+
+
+def test_the_python_surface(model_folder):
+    completion = engine.LLM(model_folder).generate(["str.upper"], engine.SamplingParams())[0]
+    assert isinstance(completion, engine.Completion)
+    assert completion.logprobs is None
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_an_answer_does_not_depend_on_the_rest_of_the_batch(
+    model, tokenizer, random_prompts, temperature
+):
+    prompts = random_prompts(23, seed=5)
+    params = [
+        SamplingParams(
+            max_tokens=3 + number % 17, temperature=temperature, top_k=number % 5 * 10, seed=number
+        )
+        for number in range(len(prompts))
+    ]
+    alone = [
+        LLM.from_model(model, tokenizer, max_sequences=1).generate([prompt], p)[0]
+        for prompt, p in zip(prompts, params, strict=True)
+    ]
+    for max_sequences in (2, 7, 23):
+        llm = LLM.from_model(model, tokenizer, max_sequences=max_sequences)
+        assert llm.generate(prompts, params) == alone
+
+
+def test_the_same_seed_repeats_and_no_seed_does_not(llm):
+    prompt, params = [5, 6, 7], SamplingParams(temperature=1.5, seed=11, max_tokens=40)
+    first, second = llm.generate([prompt, prompt], params)
+    assert first == second == llm.generate([prompt], params)[0]
+    assert llm.generate([prompt], replace(params, seed=12))[0] != first
+    fresh = llm.generate([prompt] * 2, replace(params, seed=None))
+    assert fresh[0] != fresh[1]
+
+
+def test_logprobs_are_the_models_own(model, llm):
+    prompt = [5, 6, 7, 8]
+    params = SamplingParams(max_tokens=12, logprobs=True, ignore_eos=True)
+    sampled_params = replace(params, temperature=1.0, seed=1)
+    for completion in llm.generate([prompt] * 2, [params, sampled_params]):
+        ids = torch.tensor([prompt + completion.token_ids])
+        with torch.no_grad():
+            scores = model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        expected = scores.gather(1, ids[0, len(prompt) :, None])[:, 0]
+        torch.testing.assert_close(
+            torch.tensor(completion.logprobs), expected, atol=1e-4, rtol=0, check_dtype=False
+        )
+
+
+def test_streamed_pieces_join_to_the_text(llm, random_prompts):
+    for number, prompt in enumerate(random_prompts(10, seed=6)):
+        params = SamplingParams(max_tokens=40, temperature=1.2, seed=number, stop=(" r", "e", "🙂"))
+        deltas = list(llm.stream(prompt, params))
+        whole = llm.generate([prompt], params)[0]
+        assert "".join(delta.text for delta in deltas) == whole.text
+        assert [i for delta in deltas for i in delta.token_ids] == whole.token_ids
+        assert [delta.finish_reason for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
+        assert deltas[-1].finish_reason == whole.finish_reason
+        assert not any(stop in whole.text for stop in params.stop)
+
+
+def test_text_without_stops_is_what_the_tokenizer_decodes(llm, tokenizer, random_prompts):
+    params = SamplingParams(max_tokens=30, temperature=1.0, seed=1)
+    for prompt in random_prompts(10, seed=7):
+        whole = llm.generate([prompt], params)[0]
+        streamed = "".join(delta.text for delta in llm.stream(prompt, params))
+        assert whole.text == streamed == tokenizer.decode(whole.token_ids)
+
+
+def test_a_stop_string_ends_the_answer_where_it_begins(llm, random_prompts):
+    params = SamplingParams(max_tokens=40, ignore_eos=True)
+    prompt = random_prompts(1, seed=8)[0]
+    text = llm.generate([prompt], params)[0].text
+    stop = text[7:10]
+
+    stopped = llm.generate([prompt], replace(params, stop=(stop,)))[0]
+
+    assert stopped.finish_reason == "stop"
+    assert stopped.text == text[: text.index(stop)]
+
+
+def test_end_tokens_end_the_answer_and_are_not_in_its_text(model, tokenizer, random_prompts):
+    llm = LLM.from_model(model, tokenizer)
+    assert {tokenizer.eos_token_id, tokenizer.end_of_turn_id} <= llm.end_ids
+    prompts = random_prompts(30, seed=9)
+    params = SamplingParams(max_tokens=60, temperature=1.5, seed=0)
+    ended = [c for c in llm.generate(prompts, params) if c.finish_reason == "stop"]
+    assert ended
+    for completion in ended:
+        assert completion.token_ids[-1] in llm.end_ids
+        assert not llm.end_ids & set(completion.token_ids[:-1])
+        assert completion.text == tokenizer.decode(completion.token_ids[:-1])
+
+
+def test_the_end_tokens_of_generation_config_count(tiny_model, tokenizer, tmp_path):
+    model = tiny_model(seed=3)
+    models.save(model, tmp_path / "model", tokenizer=tokenizer)
+    first = LLM(tmp_path / "model").generate([[5, 6]], SamplingParams())[0].token_ids[0]
+    models.save(model, tmp_path / "ends", tokenizer=tokenizer, eos_token_id=[first, 2])
+
+    completion = LLM(tmp_path / "ends").generate([[5, 6]], SamplingParams())[0]
+
+    assert completion.token_ids == [first]
+    assert completion.finish_reason == "stop"
+
+
+def test_an_answer_ends_with_the_context(llm):
+    prompt = [5] * (llm.context_length - 3)
+    params = SamplingParams(max_tokens=50, ignore_eos=True)
+    completion = llm.generate([prompt], params)[0]
+    assert len(completion.token_ids) == 3
+    assert completion.finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ([5] * 96, "96 tokens.*at most 96.*max_position_embeddings"),
+        ("word " * 500, "max_position_embeddings"),
+        ([], "empty"),
+        ([5, 320], "vocabulary"),
+        ([-1], "vocabulary"),
+    ],
+)
+def test_prompts_that_cannot_be_answered_are_refused(llm, prompt, message):
+    params = SamplingParams()
+    for refuse in (
+        lambda: llm.generate([[5, 6], prompt], params),
+        lambda: llm.stream(prompt, params),
+        lambda: llm.add(prompt, params),
+    ):
+        with pytest.raises(LmwrightError, match=message):
+            refuse()
+    assert not llm.has_work()
+
+
+def test_prompts_and_parameters_must_match(llm):
+    with pytest.raises(LmwrightError, match="2 prompts, but 1"):
+        llm.generate([[5], [6]], [SamplingParams()])
+    with pytest.raises(LmwrightError, match="list of prompts"):
+        llm.generate("text", SamplingParams())
+
+
+def test_nothing_to_generate_is_nothing(llm):
+    assert llm.generate([], SamplingParams()) == []
+
+
+def test_an_empty_text_begins_a_document(llm, tokenizer):
+    params = SamplingParams(max_tokens=5)
+    assert llm.generate([""], params) == llm.generate([[tokenizer.eos_token_id]], params)
+
+
+def test_chat_answers_the_rendered_conversation(llm, tokenizer):
+    messages = [{"role": "user", "content": "What does str.upper do?"}]
+    params = SamplingParams(max_tokens=8)
+    expected = llm.generate([tokenizer.encode_chat(messages)], params)
+    assert llm.chat([messages], params) == expected
+
+
+def test_live_weights_are_used_as_they_are_and_left_as_they_were(tiny_model, tokenizer):
+    model = tiny_model(seed=1).train()
+    model.layers[0].eval()  # a part that its owner keeps in evaluation mode
+    modes = [module.training for module in model.modules()]
+    llm = LLM.from_model(model, tokenizer)
+    params = SamplingParams(max_tokens=10, temperature=1.0, ignore_eos=True)
+    generators = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+
+    before = llm.generate([[5, 6, 7]], replace(params, seed=1))
+    with torch.no_grad():
+        model.embed_tokens.weight.mul_(-1)
+    after = llm.generate([[5, 6, 7]], replace(params, seed=1))
+
+    assert before != after
+    assert after == LLM.from_model(model, tokenizer).generate([[5, 6, 7]], replace(params, seed=1))
+    assert [module.training for module in model.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), generators[0])
+    assert random.getstate() == generators[1]
+    assert (np.random.get_state()[1] == generators[2]).all()
+    # Training goes on: nothing that inference made takes part in the backward pass.
+    model(torch.tensor([[1, 2, 3]])).logits.sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_add_refuses_more_than_may_wait(model, tokenizer):
+    llm = LLM.from_model(model, tokenizer, max_sequences=1, max_waiting=2)
+    for _ in range(2):
+        llm.add([5], SamplingParams())
+    with pytest.raises(QueueFull):
+        llm.add([5], SamplingParams())
+    llm.step()  # one joins and leaves a place in the queue
+    llm.add([5], SamplingParams())
+
+
+def test_requests_of_step_and_of_generate_do_not_mix(llm):
+    params = SamplingParams(max_tokens=6, ignore_eos=True)
+    request = llm.add([5, 6], params)
+    events = llm.step()
+    whole = llm.generate([[5, 6]], params)[0]
+    while llm.has_work():
+        events += llm.step()
+    assert {event.request_id for event in events} == {request}
+    assert [event.token_id for event in events] == whole.token_ids
