@@ -5,7 +5,7 @@ optimiser step, so that a killed training replays it whatever the machine does t
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any, Literal
@@ -44,9 +44,14 @@ class TrainingPlan:
     checkpoint_every: int = 1_000_000
     seconds_per_step: float = 0.0
     """Measured, without the margin; 0 where nothing was measured."""
-    peak_flops: float = 0.0
-    """Fastest measured matrix multiplication of either precision, FLOP/s."""
+    peaks: Mapping[str, float] = field(default_factory=dict)
+    """Fastest measured matrix multiplication in each precision, FLOP/s."""
     reasons: tuple[str, ...] = ()
+
+    @property
+    def peak_flops(self) -> float:
+        """The faster of the measured peaks; 1 where nothing was measured."""
+        return max(self.peaks.values(), default=1.0)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `run.decide`."""
@@ -64,6 +69,7 @@ class Wishes:
 
     budget: Duration | None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    matrix_precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
     micro_rows: int | None = None
     checkpoint_every: Duration | None = None
@@ -111,7 +117,9 @@ def choose_plan(
     micro_rows = _micro_rows(wishes, len(batch), memory_needed, reasons)
     tries = _Tries(model, objective, batch, micro_rows)
     best = _choose_variant(wishes, tries, reasons)
-    matrix_precision, optimizer_seconds = _time_optimizer(tries.model, optimizer_step)
+    matrix_precision, optimizer_seconds = _time_optimizer(
+        tries.model, optimizer_step, wishes.matrix_precision
+    )
     seconds = best.seconds * -(-len(batch) // micro_rows) + optimizer_seconds
     remaining = wishes.budget.amount - wishes.reserve_seconds - (perf_counter() - started)
     tokens = max(1, batch.token_count())
@@ -128,7 +136,10 @@ def choose_plan(
         matrix_precision=matrix_precision,
         checkpoint_every=max(1, _steps(every, every.amount, seconds, tokens)),
         seconds_per_step=seconds,
-        peak_flops=max(device.matmul_peak("float32"), device.matmul_peak("bfloat16")),
+        peaks={
+            "float32": device.matmul_peak("float32"),
+            "bfloat16": device.matmul_peak("bfloat16"),
+        },
         reasons=tuple(reasons),
     )
 
@@ -256,18 +267,17 @@ def compile_blocks(model: nn.Module) -> None:
 
 
 def _time_optimizer(
-    model: nn.Module, optimizer_step: Callable[[nn.Module, torch.dtype], Callable[[], None]]
+    model: nn.Module,
+    optimizer_step: Callable[[nn.Module, torch.dtype], Callable[[], None]],
+    wanted: Literal["auto", "float32", "bfloat16"],
 ) -> tuple[Precision, float]:
     """Which precision makes the optimiser's matrix products faster here, and its seconds."""
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 1e-3)
     timed: dict[Precision, float] = {}
-    choices: tuple[tuple[Precision, torch.dtype], ...] = (
-        ("float32", torch.float32),
-        ("bfloat16", torch.bfloat16),
-    )
-    for name, dtype in choices:
-        step = optimizer_step(model, dtype)
+    choices: tuple[Precision, ...] = ("float32", "bfloat16") if wanted == "auto" else (wanted,)
+    for name in choices:
+        step = optimizer_step(model, getattr(torch, name))
         step()
         start = perf_counter()
         step()

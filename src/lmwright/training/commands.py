@@ -32,6 +32,8 @@ class LoopConfig(Config):
     """Largest norm of the gradient."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the products; weights and sums stay in fp32."""
+    matrix_precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of Muon's own products."""
     compile: Literal["auto", "on", "off"] = "auto"
     """`torch.compile` of the blocks; `auto` where a compiler works and the time pays for it."""
     micro_rows: int | None = Field(None, gt=0)

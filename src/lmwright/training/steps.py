@@ -169,6 +169,7 @@ def decide_plan(
     wishes = budget.Wishes(
         budget=length,
         precision=config.precision,
+        matrix_precision=config.matrix_precision,
         compile=config.compile,
         micro_rows=config.micro_rows,
         checkpoint_every=config.checkpoint_every,
@@ -242,8 +243,11 @@ def summarize(run: "StepRun", plan: budget.TrainingPlan, log: callbacks.Log) -> 
             f"{name}_tokens_per_second": round(log.tokens_per_second, 1),
             f"{name}_model_flops_utilization": round(log.utilization, 4),
             f"{name}_precision": plan.precision,
+            f"{name}_matrix_precision": plan.matrix_precision,
+            f"{name}_micro_rows": plan.micro_rows,
             f"{name}_compiled": int(plan.compile),
             "model_flops_utilization": round(log.utilization, 4),
+            **{f"peak_flops_{kind}": round(peak) for kind, peak in plan.peaks.items()},
         }
     )
     run.series("Loss, nats per trained token", "step", ["loss", "validation_loss"])

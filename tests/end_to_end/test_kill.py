@@ -1,0 +1,119 @@
+"""`kill -9` at random moments: run again, and the weights equal an uninterrupted run's."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.cases import SMALL, lmwright
+
+STEPS = {"base": 24, "chat": 24, "aligned": 12}
+
+FIXED = (
+    *SMALL,
+    *(f"{name}.budget={steps} steps" for name, steps in STEPS.items()),
+    *(f"{name}.checkpoint_every=5 steps" for name in STEPS),
+    *(f"{name}.precision=float32" for name in STEPS),
+    *(f"{name}.matrix_precision=float32" for name in STEPS),
+)
+
+KILL_AT_CALL = """
+import importlib, os, signal
+calls = 0
+def kill_at(module, path, number, when):
+    owner = importlib.import_module(module)
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    original = getattr(owner, name)
+    def counted(*args, **kwargs):
+        global calls
+        calls += 1
+        if calls == number and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*args, **kwargs)
+        if calls == number and when == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    setattr(owner, name, counted)
+"""
+
+
+def moments(seed: int = 20) -> list[tuple[str, str, int, str]]:
+    """Twenty places: (module, function, how many calls in, before or after it)."""
+    rng = random.Random(seed)
+    total = sum(STEPS.values())
+    inside = [
+        ("lmwright.training.trainer", "Trainer._advance", rng.randrange(1, total), "before")
+        for _ in range(10)
+    ]
+    optimiser = [
+        ("lmwright.training.optimizers", "Optimizers.step", rng.randrange(1, total), "after")
+        for _ in range(3)
+    ]
+    # Checkpoints, folders of steps and the model's folder all appear by this rename.
+    renames = [
+        ("lmwright.core.files", "publish_folder", rng.randrange(1, 12), when)
+        for when in ("before", "after", "before", "after")
+    ]
+    decisions = [("lmwright.pipeline.run", "StepRun.decide", n, "before") for n in (1, 2, 3)]
+    return inside + optimiser + renames + decisions
+
+
+def weights(run: Path) -> bytes:
+    return (run / "model" / "model.safetensors").read_bytes()
+
+
+def summary(run: Path) -> dict[str, object]:
+    return json.loads((run / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("whole")
+    done = lmwright("run", "quickstart", *FIXED, runs=runs)
+    assert done.returncode == 0, done.stderr
+    return runs / "quickstart"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", moments(), ids=lambda m: f"{m[1]}-{m[2]}-{m[3]}")
+def test_a_killed_run_goes_on_to_the_same_bits(moment, whole, tmp_path):
+    module, function, number, when = moment
+    driver = KILL_AT_CALL + f"kill_at({module!r}, {function!r}, {number}, {when!r})"
+    killed = lmwright("run", "quickstart", *FIXED, runs=tmp_path, driver=driver)
+    assert killed.returncode == -9, killed.stdout + killed.stderr
+
+    resumed = lmwright("run", "quickstart", *FIXED, runs=tmp_path)
+
+    assert resumed.returncode == 0, resumed.stderr
+    assert weights(tmp_path / "quickstart") == weights(whole)
+    for name in STEPS:
+        assert summary(tmp_path / "quickstart")[f"{name}_steps"] == STEPS[name]
+
+
+@pytest.mark.slow
+def test_a_killed_run_equals_a_fresh_one_given_the_recorded_choice(tmp_path):
+    """With a budget in time the machine chooses; a fresh run told that choice gives its bits."""
+    runs = tmp_path / "timed"
+    driver = KILL_AT_CALL + "kill_at('lmwright.training.budget', 'choose_plan', 2, 'before')"
+    assert lmwright("run", "quickstart", *SMALL, runs=runs, driver=driver).returncode == -9
+    resumed = lmwright("run", "quickstart", *SMALL, runs=runs)
+    assert resumed.returncode == 0, resumed.stderr
+    chosen = summary(runs / "quickstart")
+
+    told = [
+        f"{name}.{key}={value}"
+        for name in STEPS
+        for key, value in {
+            "budget": f"{chosen[f'{name}_steps']} steps",
+            "precision": chosen[f"{name}_precision"],
+            "matrix_precision": chosen[f"{name}_matrix_precision"],
+            "micro_rows": chosen[f"{name}_micro_rows"],
+        }.items()
+    ]
+    fresh = lmwright("run", "quickstart", *SMALL, *told, runs=tmp_path / "told")
+
+    assert fresh.returncode == 0, fresh.stderr
+    assert weights(tmp_path / "told" / "quickstart") == weights(runs / "quickstart")
