@@ -1,8 +1,8 @@
 """The contenders of `train_vs_peers`: ours, transformers.Trainer, and a plain PyTorch loop.
 
-Each trains the same weights on the same rows in the same order with AdamW, clipping at 1 and a
-linear decay (the Trainer's a step behind), and tells its speed after warming up and its loss on
-held-out rows. A row's last token is an input without a target: so does transformers shift labels.
+Each trains the same weights on the same rows in the same order with AdamW at a constant learning
+rate, clipping at 1, and tells its speed after warming up and its loss on held-out rows. A row's
+last token is an input without a target, since that is how transformers shifts labels.
 """
 
 import contextlib
@@ -30,6 +30,8 @@ from lmwright.training.trainer import LoopSettings, Trainer
 BETAS = (0.9, 0.95)
 PROBE_STEPS = 4  # timed steps of a variant when the fastest is looked for
 
+transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
 
 @dataclass(frozen=True, eq=False)
 class Job:
@@ -39,7 +41,7 @@ class Job:
         folder: model folder with the initial weights.
         batches: (N, B, T) int64 token ids, one batch per optimiser step.
         validation: (R, T) int64 held-out rows.
-        learning_rate: AdamW's at the first step; falls linearly to 0.
+        learning_rate: AdamW's.
         warm: steps that are not timed: compilation, caches.
         compiling: whether contenders may compile.
     """
@@ -64,10 +66,6 @@ class Job:
     def shortened(self, steps: int) -> "Job":
         """The same job with only its first batches."""
         return replace(self, batches=self.batches[:steps])
-
-    def factor(self, step: int) -> float:
-        """The learning rate's factor at a step, 0 the first."""
-        return (self.steps - step) / self.steps
 
 
 @dataclass(frozen=True)
@@ -181,8 +179,7 @@ class Ours:
             Replay(job),
             adamw(model, job),
             replace(self.plan, steps=job.steps),
-            # The schedule's last step is 0 and its first 1, as in the other contenders.
-            settings=LoopSettings(clip=1.0, warmup=0.0, decay=1.0, floor=0.0),
+            settings=LoopSettings(clip=1.0, warmup=0.0, decay=0.0, floor=1.0),
             callbacks=[clock],
         )
         clock.times = [time.perf_counter()]
@@ -243,8 +240,7 @@ class PlainLoop:
             parameters, lr=job.learning_rate, betas=BETAS, weight_decay=0.0, fused=True
         )
         clock = Clock()
-        for step, ids in enumerate(job.batches):
-            optimizer.param_groups[0]["lr"] = job.learning_rate * job.factor(step + 1)
+        for ids in job.batches:
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.variant.bfloat16):
                 loss = step_loss(ids)
             loss.backward()
@@ -287,6 +283,7 @@ class HuggingFaceTrainer:
                 per_device_train_batch_size=job.batches.shape[1],
                 max_steps=job.steps,
                 learning_rate=job.learning_rate,
+                lr_scheduler_type="constant",
                 adam_beta1=BETAS[0],
                 adam_beta2=BETAS[1],
                 train_sampling_strategy="sequential",
