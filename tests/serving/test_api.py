@@ -234,9 +234,7 @@ def test_a_misspelt_field_gets_a_suggestion(refusing):
 def test_a_body_that_is_no_request_is_refused(refusing, body):
     with refusing.client() as client:
         for path in (CHAT, "/v1/completions"):
-            response = client.post(
-                path, content=body, headers={"content-type": "application/json"}
-            )
+            response = client.post(path, content=body, headers={"content-type": "application/json"})
             refused(response, 400)
 
 
@@ -264,7 +262,9 @@ def test_a_large_body_is_refused_also_when_its_size_is_not_announced(serve):
 def test_a_prompt_longer_than_the_context_is_refused(refusing):
     content = "word " * 64
     with refusing.client() as client:
-        chat = client.post(CHAT, json=refusing.chat(messages=[{"role": "user", "content": content}]))
+        chat = client.post(
+            CHAT, json=refusing.chat(messages=[{"role": "user", "content": content}])
+        )
         plain = client.post("/v1/completions", json={"model": "tiny", "prompt": content})
     refused(chat, 400, param="messages", code="context_length_exceeded")
     refused(plain, 400, param="prompt", code="context_length_exceeded")
@@ -273,7 +273,9 @@ def test_a_prompt_longer_than_the_context_is_refused(refusing):
 def test_too_many_messages_are_refused(serve):
     server = serve(limits=Limits(messages=2))
     with server.client() as client:
-        response = client.post(CHAT, json=server.chat(messages=[{"role": "user", "content": "x"}] * 3))
+        response = client.post(
+            CHAT, json=server.chat(messages=[{"role": "user", "content": "x"}] * 3)
+        )
     refused(response, 400, param="messages")
 
 
