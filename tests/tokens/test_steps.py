@@ -103,9 +103,7 @@ def test_pack_chats_trains_the_assistant_and_counts_what_is_too_long(
     corpus, tokenizer_folder, tmp_path
 ):
     run = StepRun.standalone(tmp_path)
-    steps.pack_chats(
-        PackChatsConfig(row_length=50), run, corpus=corpus, tokenizer=tokenizer_folder
-    )
+    steps.pack_chats(PackChatsConfig(row_length=50), run, corpus=corpus, tokenizer=tokenizer_folder)
     tokenizer, metadata = tokens.load(tokenizer_folder), shards.read_metadata(run.output)
     for split in shards.SPLITS:
         chats = [r["messages"] for r in records(corpus, "chats", split)]

@@ -74,15 +74,23 @@ def register(app: typer.Typer) -> None:
     )
     def doctor(
         file: Annotated[
-            Path | None, typer.Argument(help="a text, JSONL, CSV or Parquet file, or a folder")
+            str | None,
+            typer.Argument(help="A text, JSON Lines, CSV or Parquet file, a folder or a pattern."),
         ] = None,
         tokenizer: Annotated[
-            Path | None, typer.Option(help="a model's or tokenizer's folder; default: bytes")
+            Path | None,
+            typer.Option(help="Folder of a run, model or tokenizer; default: learn from FILE."),
         ] = None,
+        text_column: Annotated[
+            str, typer.Option(help="Column of data files that holds plain text.")
+        ] = "text",
+        row_length: Annotated[
+            int, typer.Option(help="Tokens in a row, which a chat must fit.", min=2)
+        ] = 256,
     ) -> None:
         from lmwright.tokens.doctor import print_file, print_machine
 
         if file is None:
             print_machine()
         else:
-            print_file(file, tokenizer)
+            print_file(file, tokenizer, text_column=text_column, row_length=row_length)
