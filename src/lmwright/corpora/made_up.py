@@ -11,6 +11,7 @@ held-out name is ever trained on.
 
 import functools
 import hashlib
+import keyword
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ HELD_OUT_KINDS: tuple[Kind, ...] = ("misspelling", "wrong_attribute", "compound"
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+_SHORTEST_ALONE = 4  # "in" and "it", one letter from `int`, are words of the question
 _MOST_TRIES = 10_000  # a generator that finds nothing in so many tries is broken, not unlucky
 
 
@@ -94,10 +96,10 @@ class MadeUpNames:
         """So many different names of one kind."""
         found: dict[str, MadeUp] = {}
         for _ in range(_MOST_TRIES):
-            made = self.make(kind)
-            found.setdefault(made.name, made)
             if len(found) == number:
                 return list(found.values())
+            made = self.make(kind)
+            found.setdefault(made.name, made)
         raise AssertionError(f"not {number} names of kind {kind} in {_MOST_TRIES} tries")
 
     def _misspelling(self) -> MadeUp | None:
@@ -110,6 +112,8 @@ class MadeUpNames:
         wrong = edit(parts[place], self._rng)
         name = ".".join([*parts[:place], wrong, *parts[place + 1 :]])
         if wrong == parts[place] or part_of(wrong) != self._part or wrong in self._attributes:
+            return None
+        if keyword.iskeyword(name) or len(name) < _SHORTEST_ALONE:
             return None
         return None if _is_real(name) else MadeUp(name, "misspelling", real)
 

@@ -93,19 +93,27 @@ def members(owner: str) -> Iterator[tuple[str, Any]]:
         for name in _public_names(thing):
             value = getattr(thing, name, None)
             is_alias = inspect.isclass(value) and value.__name__ != name  # EnvironmentError
-            if _is_member(value, thing) and not is_alias:
+            if _is_member(value, thing) and _is_python_s_own(value) and not is_alias:
                 yield prefix + name, value
     else:
         for name in sorted(n for n in dir(thing) if not n.startswith("_")):
             value = inspect.getattr_static(thing, name)
-            if _is_method(value) and not _is_inherited_from_builtin(thing, name):
-                yield f"{owner}.{name}", getattr(value, "__func__", value)
+            value = getattr(value, "__func__", value)
+            inherited = _is_inherited_from_builtin(thing, name)
+            if _is_method(value) and _is_python_s_own(value) and not inherited:
+                yield f"{owner}.{name}", value
 
 
 def _is_inherited_from_builtin(thing: type, name: str) -> bool:
     """Whether it is only `dict`'s (or another builtin's) method, such as Counter's `keys`."""
     home = next(base for base in thing.__mro__ if name in base.__dict__)
     return home is not thing and home.__module__ == "builtins"
+
+
+def _is_python_s_own(value: Any) -> bool:
+    """Whether no other package has put it there, as transformers does with `Logger.info_once`."""
+    home = getattr(value, "__module__", None)
+    return not isinstance(home, str) or home.split(".")[0] in sys.stdlib_module_names
 
 
 def _public_names(module: types.ModuleType) -> list[str]:
