@@ -54,8 +54,8 @@ def recipe(tmp_path):
 def command():
     """A function that starts `lmwright ...` in a process of its own."""
 
-    def start(*arguments, **options):
-        paths = [str(HERE), os.environ.get("PYTHONPATH", "")]
+    def start(*arguments, rooms=HERE, **options):
+        paths = [str(rooms), os.environ.get("PYTHONPATH", "")]
         return subprocess.Popen(
             [sys.executable, "-m", "lmwright", *arguments],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},

@@ -165,4 +165,3 @@ def test_a_run_or_a_step_of_one_serves_as_input(tmp_path):
     (step,) = load_recipe("fakesteps.align", overrides).steps
     assert step.inputs["model"] == (run / "model",)
     assert step.inputs["corpus"] == (run / "steps" / "corpus" / "output",)
-

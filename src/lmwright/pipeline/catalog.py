@@ -15,16 +15,17 @@ from lmwright.core.errors import LmwrightError
 from lmwright.pipeline.step import StepType
 
 
+def room_folders() -> dict[str, Path]:
+    """The packages of lmwright that have a `commands.py`."""
+    root = Path(lmwright.__path__[0])
+    names = [name for _, name, is_package in pkgutil.iter_modules([str(root)]) if is_package]
+    return {name: root / name for name in names if (root / name / "commands.py").exists()}
+
+
 @functools.cache
 def room_commands() -> tuple[ModuleType, ...]:
     """The `commands` module of every room that has one; a broken one raises what broke it."""
-    rooms = [name for _, name, is_package in pkgutil.iter_modules(lmwright.__path__) if is_package]
-    folder = Path(lmwright.__path__[0])
-    return tuple(
-        importlib.import_module(f"lmwright.{room}.commands")
-        for room in rooms
-        if (folder / room / "commands.py").exists()
-    )
+    return tuple(importlib.import_module(f"lmwright.{room}.commands") for room in room_folders())
 
 
 def find_step_type(name: str) -> StepType | None:

@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from lmwright.pipeline.catalog import load_function
 from lmwright.pipeline.fingerprint import Fingerprint, content_digest, fingerprint, read_digests
 from lmwright.pipeline.plan import Plan, Planned
 from lmwright.pipeline.progress import Display, seconds, size
+from lmwright.pipeline.records import withdraw
 from lmwright.pipeline.run import StepRun
 from lmwright.pipeline.state import StepState
 
@@ -99,6 +101,7 @@ class Execution:
             self.results[step.name] = result
             return
         self.display.line(f"{position} {step.name}: {step.type.name}", "bold")
+        withdraw(self.folder)
         self._prepare(state, result, facts.print)
         before = state.clock()
         started = _now()
@@ -172,7 +175,8 @@ class Execution:
                 raise self._crashed(state, error) from error
             raise
         finally:
-            gc.collect()  # a step's model must not weigh on the next one's peak
+            if "torch" in sys.modules:
+                gc.collect()  # a step's model must not weigh on the next one's peak
         assert any(run.output.iterdir()), f"{step.type.function} wrote nothing into run.output"
         return run
 

@@ -66,7 +66,7 @@ def launch(
     with locked(folder, command), _terminate_as_interrupt():
         execution = Execution(plan, folder, display)
         _announce(plan, folder, display)
-        write_text(folder / "recipe.yaml", plan.recipe.to_yaml())
+        _write_recipe(folder / "recipe.yaml", plan)
         try:
             execution.run()
         except BaseException as error:
@@ -78,7 +78,7 @@ def launch(
                 display.line("interrupted; all finished work is kept. To go on:")
                 display.line(f"  {command}", "bold")
             raise
-        if records.is_up_to_date(folder, plan, execution.results):
+        if not execution.ran and records.is_up_to_date(folder, plan, execution.results):
             summary = read_json(folder / "summary.json")
         else:
             summary = _tell(execution, "done", start, command, uri)
@@ -111,8 +111,7 @@ def _tell(
             folder, plan, results, status=status, overhead_seconds=overhead
         )
 
-    # An older run's lineage must not vouch for files that are being replaced.
-    (folder / "lineage.json").unlink(missing_ok=True)
+    records.withdraw(folder)
     if status == "done":
         records.publish_model(folder, plan)
     records.write_metrics(folder, plan)
@@ -135,6 +134,12 @@ def _tell(
         run_id = track(story, uri)
         execution.display.line(f"tracked to {uri} as {run_id}")
     return summary
+
+
+def _write_recipe(path: Path, plan: Plan) -> None:
+    text = plan.recipe.to_yaml()
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
 
 
 def _announce(plan: Plan, folder: Path, display: Display) -> None:

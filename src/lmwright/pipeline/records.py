@@ -49,6 +49,12 @@ def is_up_to_date(folder: Path, plan: Plan, results: Mapping[str, Mapping[str, A
         return False
 
 
+def withdraw(folder: Path) -> None:
+    """Remove what says that the run is whole, before anything in it changes."""
+    (folder / "lineage.json").unlink(missing_ok=True)
+    (folder / "summary.json").unlink(missing_ok=True)
+
+
 def write_metrics(folder: Path, plan: Plan) -> None:
     """Join the steps' metrics into `metrics.jsonl`; each line says its step as `phase`."""
     lines = []

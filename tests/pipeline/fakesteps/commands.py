@@ -6,7 +6,7 @@ from lmwright.pipeline.step import Estimate, StepType
 class CorpusConfig(Config):
     path: str = "builtin"
     """Folder of text, or "builtin"."""
-    kinds: list[str] = ["text", "chats", "preferences"]
+    kinds: tuple[str, ...] = ("text", "chats", "preferences")
     """Kinds of records it has."""
     words: int = 3
     """Words to write."""
@@ -26,6 +26,8 @@ class TrainConfig(Config):
     """Seconds that each step sleeps."""
     budget: Duration | None = None
     """Own budget."""
+    plot: bool = False
+    """Ask for a curve, which costs a quarter of a second."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """Nested keys."""
 

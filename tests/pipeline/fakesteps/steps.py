@@ -5,7 +5,6 @@ import time
 from typing import TYPE_CHECKING
 
 from fakesteps.arithmetic import advance
-
 from lmwright.core.errors import CheckFailed, LmwrightError
 from lmwright.core.files import write_json
 
@@ -43,7 +42,8 @@ def train(config, run, *, corpus, start):
             task.advance(loss=3.0 / step)
     (run.output / "weights.txt").write_text(state)
     run.summarize(final_loss=3.0 / length, planned_seconds=run.seconds)
-    run.series("Loss (nats)", x="step", y=["loss"])
+    if config.plot:
+        run.series("Loss & more (nats)", x="step", y=["loss", "never_logged"])
 
 
 def align(config, run, *, corpus, model):
