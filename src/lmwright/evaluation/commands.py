@@ -15,11 +15,11 @@ class ChatEvaluationConfig(Config):
     """At most this many for the base model, which was never taught to answer."""
     answer_tokens: int = Field(160, gt=0)
     """Longest answer; where every expected answer is shorter, the limit lies just past those."""
-    text_bytes: int = Field(100_000, gt=0)
+    text_bytes: int = Field(64_000, gt=0)
     """At most this much validation text for bits per byte."""
     false_abstention: float = Field(0.03, ge=0, le=1)
     """What the TF-IDF baseline may refuse of real names where no model sets the mark."""
-    max_sequences: int = Field(64, gt=0)
+    max_sequences: int = Field(128, gt=0)
     """Answers generated at once."""
 
 
