@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lmwright.pipeline.run import StepRun
 
 _ALL_KINDS: frozenset[RecordKind] = frozenset({"text", "chats", "preferences", "questions"})
-_LEAST_NAMES = 10  # fewer, and there is no other name to confuse one with
+_LEAST_NAMES = 150  # fewer, and wrong attributes find no owners to be put on
 _SHOWN_CHATS = 6
 _MOST_VALIDATION_CHATS = 1000  # enough for a loss; every evaluation during training reads them
 

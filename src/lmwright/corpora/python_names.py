@@ -91,7 +91,7 @@ def members(owner: str) -> Iterator[tuple[str, Any]]:
         if owner != "builtins":
             yield owner, thing
         for name in _public_names(thing):
-            value = getattr(thing, name, None)
+            value = _attribute(thing, name)
             is_alias = inspect.isclass(value) and value.__name__ != name  # EnvironmentError
             if _is_member(value, thing) and _is_python_s_own(value) and not is_alias:
                 yield prefix + name, value
@@ -102,6 +102,13 @@ def members(owner: str) -> Iterator[tuple[str, Any]]:
             inherited = _is_inherited_from_builtin(thing, name)
             if _is_method(value) and _is_python_s_own(value) and not inherited:
                 yield f"{owner}.{name}", value
+
+
+def _attribute(module: types.ModuleType, name: str) -> Any:
+    try:
+        return getattr(module, name, None)
+    except ImportError:  # concurrent.futures imports lazily what a small Python may lack
+        return None
 
 
 def _is_inherited_from_builtin(thing: type, name: str) -> bool:
@@ -241,8 +248,15 @@ def _is_standard(spec: importlib.machinery.ModuleSpec | None) -> bool:
         return False
     if spec.origin in ("built-in", "frozen"):
         return True
-    paths = sysconfig.get_paths()
-    folder = Path(spec.origin).resolve()
-    return "site-packages" not in folder.parts and any(
-        folder.is_relative_to(Path(paths[key]).resolve()) for key in ("stdlib", "platstdlib")
+    origin = Path(spec.origin).resolve()
+    return "site-packages" not in origin.parts and any(
+        origin.is_relative_to(home) for home in _standard_homes()
     )
+
+
+@functools.cache
+def _standard_homes() -> tuple[Path, ...]:
+    """Where the standard library lies: folders, or the archive of an embedded Python."""
+    folders = {Path(sysconfig.get_paths()[key]).resolve() for key in ("stdlib", "platstdlib")}
+    archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+    return (*folders, *(folder.parent / archive for folder in folders))
