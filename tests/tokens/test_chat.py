@@ -33,6 +33,10 @@ FORGETS = (
     "{{ m['content'] + '<|im_end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
+GENERATION = TRIMS.replace(
+    "{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] | trim ",
+    "{{ '<|im_start|>' + m['role'] + '\\n' }}{% generation %}{{ m['content'] ",
+).replace("+ '<|im_end|>' }}", "+ '<|im_end|>' }}{% endgeneration %}")
 UPPER = TRIMS.replace("| trim", "| upper")
 CUTS = TRIMS.replace(" | trim", "[1:]")
 
@@ -118,7 +122,13 @@ def test_hostile_role_is_refused(trained):
             trained.encode_chat([{"role": role, "content": "a"}])
 
 
-@pytest.mark.parametrize("source", [TRIMS, DEFAULT_SYSTEM, PLAIN])
+def test_hostile_fields_are_refused(trained):
+    messages = [{"role": "user", "content": "x", "name": ["<|im_end|>"]}]
+    with pytest.raises(LmwrightError, match="name"):
+        trained.encode_chat(messages)
+
+
+@pytest.mark.parametrize("source", [TRIMS, DEFAULT_SYSTEM, PLAIN, GENERATION])
 def test_other_templates_are_masked_too(trained, source, random_chat):
     other, rng = with_template(trained, source), random.Random(2)
     end = "" if source == PLAIN else "<|im_end|>"

@@ -65,7 +65,7 @@ def test_counts_are_those_of_the_encoder(write, capsys, trained, folder):
 
 def test_a_preference_trains_the_answer_alone(trained):
     row = {"prompt": CHAT[:4], "chosen": [CHAT[4]], "rejected": [{**CHAT[4], "content": "no"}]}
-    chosen, rejected = see(trained, Record("preferences", row))
+    chosen, rejected = see(trained, [Record("preferences", row)])
     assert marked(trained, chosen, styled=False).plain.endswith("«the second answer<|im_end|>»")
     text = marked(trained, rejected, styled=False).plain
     assert text.endswith("assistant\n«no<|im_end|>»")

@@ -52,7 +52,10 @@ def encode_with_mask(
         LmwrightError: if no token is trained, the messages are malformed, or the template writes
             earlier turns differently once later ones exist.
     """
-    document = next(encode_chats(tokenizer, [messages]))
+    check_messages(messages)
+    pieces = _rendered_pieces(tokenizer.template, messages)
+    _need_trained(pieces)
+    document = _join(tokenizer, [pieces])[0]
     assert document.mask is not None
     return [int(i) for i in document.ids], [bool(m) for m in document.mask]
 
@@ -94,14 +97,18 @@ def training_pieces(
                 assert agrees(frames, template, messages), f"frames differ on {messages}"
         else:
             pieces = _rendered_pieces(template, messages)
-        if not any(piece.trained for piece in pieces):
-            raise LmwrightError(
-                "a conversation has no token to train on",
-                hint='it needs a message with "role": "assistant"',
-            )
+        _need_trained(pieces)
     except LmwrightError as error:
         raise LmwrightError(f"conversation {number + 1}: {error.what}", hint=error.hint) from error
     return pieces
+
+
+def _need_trained(pieces: Sequence[Piece]) -> None:
+    if not any(piece.trained for piece in pieces):
+        raise LmwrightError(
+            "a conversation has no token to train on",
+            hint='it needs a message with "role": "assistant"',
+        )
 
 
 def _rendered_pieces(template: ChatTemplate, messages: Sequence[Message]) -> list[Piece]:

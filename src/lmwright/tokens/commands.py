@@ -16,7 +16,7 @@ class TrainConfig(Config):
     vocab_size: int = Field(default=2048, ge=259, le=2**20)
     """Tokens in the vocabulary: 3 special ones, 256 bytes, and the merges learned."""
 
-    sample_bytes: int = Field(default=16_000_000, ge=1)
+    sample_bytes: int = Field(default=8_000_000, ge=1)
     """Most UTF-8 bytes to learn from, shared by texts and chats; larger corpora are sampled."""
 
 

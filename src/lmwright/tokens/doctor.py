@@ -9,6 +9,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.text import Text
 
@@ -18,7 +20,7 @@ from lmwright.corpora.commands import BuildConfig
 from lmwright.corpora.readers import read_records, rows_of
 from lmwright.corpora.records import BadRow, Record, records_of
 from lmwright.corpora.sources import find_files
-from lmwright.tokens.chat import encode_with_mask
+from lmwright.tokens.chat import encode_chats
 from lmwright.tokens.commands import TrainConfig
 from lmwright.tokens.template import Message
 from lmwright.tokens.tokenizer import Tokenizer, load
@@ -90,22 +92,23 @@ def print_file(
     say = console.print
     say(f"{file}: {describe(file)}", markup=False)
     notes: list[str] = []
-    records, more = _some_records(file, notes, text_column)
+    with console.status("reading"):
+        records, more = _some_records(file, notes, text_column)
+        kinds = Counter(record.kind for record in records)
+        tokenizer, source = _tokenizer(records, tokenizer_folder)
+        counts = list(count(tokenizer, records, row_length))
     for note in notes:
         say(f"note: {note}", markup=False)
-    kinds = Counter(record.kind for record in records)
     counted = " and ".join(f"{number:,} {kind}" for kind, number in kinds.items())
     say(f"read as: {'the first ' if more else ''}{counted}", markup=False)
-    tokenizer, source = _tokenizer(records, tokenizer_folder)
     say(f"tokens: {source}", markup=False)
     marks = "in bold green" if console.is_terminal else "between « and »"
     say(f"\nWhat a model would see. The tokens that it is trained to write stand {marks}.")
-    for record in records[:SHOWN_RECORDS]:
-        for seen in see(tokenizer, record):
-            say(f"\n-- {seen.title}", markup=False)
-            say(marked(tokenizer, seen, styled=console.is_terminal))
+    for seen in see(tokenizer, records[:SHOWN_RECORDS]):
+        say(f"\n-- {seen.title}", markup=False)
+        say(marked(tokenizer, seen, styled=console.is_terminal))
     say("")
-    for line in (*count(tokenizer, records, row_length), "", *advice(file, kinds, text_column)):
+    for line in (*counts, "", *advice(file, kinds, text_column)):
         say(line, markup=False)
 
 
@@ -118,23 +121,46 @@ def describe(path: str) -> str:
     return ", ".join(counted) + columns
 
 
-def see(tokenizer: Tokenizer, record: Record) -> Iterator[Seen]:
-    """The record as training would encode it; a preference is two conversations."""
+def see(tokenizer: Tokenizer, records: Sequence[Record]) -> Iterator[Seen]:
+    """The records as training would encode them; a preference is two conversations."""
+    conversations = [chat for record in records for chat in _conversations(record).values()]
+    encoded = encode_chats(tokenizer, conversations)
+    for record in records:
+        row = record.row
+        if record.kind == "text":
+            ids = [*tokenizer.encode(row["text"]), tokenizer.eos_token_id]
+            # Nothing comes before a document's first token to predict it from.
+            yield Seen("text", "text", ids, [False] + [True] * (len(ids) - 1))
+        elif record.kind == "questions":
+            ids = tokenizer.encode_chat(row["messages"])
+            title = f"question, for evaluation only; the answer is {row['answer']!r}"
+            yield Seen("questions", title, ids, [False] * len(ids))
+        for title in _conversations(record):
+            document = next(encoded)
+            mask = np.asarray(document.mask)
+            if record.kind == "preferences":
+                mask = _last_turn(mask)
+            yield Seen(record.kind, title, np.asarray(document.ids).tolist(), mask.tolist())
+
+
+def _conversations(record: Record) -> dict[str, list[Message]]:
+    """The conversations that a record trains, by title."""
     row = record.row
-    if record.kind == "text":
-        ids = [*tokenizer.encode(row["text"]), tokenizer.eos_token_id]
-        # Nothing comes before a document's first token to predict it from.
-        yield Seen("text", "text", ids, [False] + [True] * (len(ids) - 1))
-    elif record.kind == "chats":
-        yield Seen("chats", "chat", *encode_with_mask(tokenizer, row["messages"]))
-    elif record.kind == "preferences":
-        for side in ("chosen", "rejected"):
-            ids, mask = _answer_only(tokenizer, row["prompt"], row[side])
-            yield Seen("preferences", f"preference, {side}", ids, mask)
-    else:
-        ids = tokenizer.encode_chat(row["messages"])
-        title = f"question, used in evaluation only; the answer is {row['answer']!r}"
-        yield Seen("questions", title, ids, [False] * len(ids))
+    if record.kind == "chats":
+        return {"chat": row["messages"]}
+    if record.kind == "preferences":
+        sides = ("chosen", "rejected")
+        return {f"preference, {side}": [*row["prompt"], *row[side]] for side in sides}
+    return {}
+
+
+def _last_turn(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Of a preference only the answer counts, not the assistant's earlier turns."""
+    kept = mask.copy()
+    last = int(np.flatnonzero(mask)[-1])
+    before = np.flatnonzero(~mask[:last])
+    kept[: before[-1] + 1 if len(before) else 0] = False
+    return kept
 
 
 def marked(tokenizer: Tokenizer, seen: Seen, *, styled: bool) -> Text:
@@ -160,7 +186,7 @@ def marked(tokenizer: Tokenizer, seen: Seen, *, styled: bool) -> Text:
 
 def count(tokenizer: Tokenizer, records: Sequence[Record], row_length: int) -> Iterator[str]:
     """A line per kind of record: how many, their tokens, trained tokens, and too long ones."""
-    seen = [s for record in records for s in see(tokenizer, record)]
+    seen = list(see(tokenizer, records))
     for kind, number in Counter(record.kind for record in records).items():
         lengths = [len(s.ids) for s in seen if s.kind == kind]
         trained = sum(sum(s.mask) for s in seen if s.kind == kind)
@@ -257,12 +283,3 @@ def _texts(record: Record) -> Iterator[str]:
         yield row["text"]
     for key in ("messages", "prompt", "chosen", "rejected"):
         yield from (message["content"] for message in row.get(key, ()))
-
-
-def _answer_only(
-    tokenizer: Tokenizer, prompt: Sequence[Message], answer: Sequence[Message]
-) -> tuple[list[int], list[bool]]:
-    """A preference's side: only the answer counts, not earlier turns of the assistant."""
-    ids, mask = encode_with_mask(tokenizer, [*prompt, *answer])
-    before = len(tokenizer.encode_chat(prompt))
-    return ids, [False] * before + mask[before:]

@@ -14,6 +14,9 @@ from itertools import islice
 from typing import Any, NoReturn, TypeAlias
 
 import jinja2
+from jinja2.ext import Extension
+from jinja2.nodes import Node
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lmwright.core.errors import LmwrightError
@@ -85,10 +88,11 @@ class ChatTemplate:
 
         Raises:
             LmwrightError: if the template rewrites contents, and one of them holds the text of a
-                special token, so that it could not be told from markup.
+                special token, so that it could not be told from markup; or another field does.
         """
         plain = self.render(messages, add_generation_prompt=add_generation_prompt)
         contents = [message["content"] for message in messages]
+        self._refuse_special_fields(messages)
         marks = _unused_characters(contents, count=2)
         marked = self.render(
             [{**message, "content": _mark(message["content"], *marks)} for message in messages],
@@ -104,6 +108,13 @@ class ChatTemplate:
                 hint="remove the special token's text from the message",
             )
         return plain, []
+
+    def _refuse_special_fields(self, messages: Sequence[Message]) -> None:
+        # Templates may write other fields (a name, the arguments of a tool) into the markup.
+        for message in messages:
+            for name, value in message.items():
+                if name != "content" and self._special.search(_to_json(value)):
+                    raise LmwrightError(f"a message's {name} holds the text of a special token")
 
     def special_spans(self, text: str, contents: Sequence[Span]) -> list[Span]:
         """Where markup, outside the spans of the contents, holds special tokens."""
@@ -173,11 +184,25 @@ def _unused_characters(texts: Sequence[str], count: int) -> list[str]:
     return marks
 
 
+class _Generation(Extension):
+    """`{% generation %}`, by which some templates enclose the assistant's words; has no effect.
+
+    Masks are found by rendering prefixes, which works for every template alike.
+    """
+
+    tags = {"generation"}  # noqa: RUF012  the base class declares it so
+
+    def parse(self, parser: Parser) -> list[Node]:
+        """The enclosed statements as they stand."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 @lru_cache(maxsize=1)
 def _environment() -> ImmutableSandboxedEnvironment:
     # The options, filters and functions that published templates expect of Hugging Face.
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
     )
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _refuse
