@@ -23,7 +23,7 @@ class BuildConfig(Config):
     """Column of the user's data files that holds plain text."""
 
     names: int = Field(default=1200, ge=150)
-    """python-docs: documented names to ask about, best known first; the first 150 reach beyond builtins."""
+    """python-docs: documented names to ask about, best known first."""
     text_characters: int = Field(default=8_000_000, ge=10_000)
     """python-docs: documentation and source to pretrain on, in characters."""
     chats: int = Field(default=60_000, ge=1)
