@@ -77,7 +77,7 @@ def summary_of(runs, name="tiny"):
 
 def ran(text):
     """Names of the steps that a run did not skip."""
-    lines = [line for line in text.splitlines() if line.startswith("[") and ": kept" not in line]
+    lines = [line for line in text.splitlines() if line.startswith("[") and ": kept," not in line]
     return [line.split("] ")[1].split(":")[0] for line in lines]
 
 
@@ -301,8 +301,7 @@ def test_killed_at_random_moments_it_comes_to_the_same_weights(command, recipe, 
     assert [json.loads(line)["step"] for line in metrics] == list(range(1, 41))
     assert len(decisions) == 1  # the time was decided once, then replayed
     step = json.loads((runs / "tiny" / "steps" / "base" / "step.json").read_text())
-    assert step["attempts"] >= 1
-    assert step["seconds"] > 40 * 0.02
+    assert step["attempts"] == 4
 
 
 def test_unfinished_work_that_no_longer_fits_is_dropped_and_that_is_said(command, recipe, runs, go):

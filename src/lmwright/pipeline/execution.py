@@ -44,10 +44,13 @@ class _Facts:
     origins: dict[str, dict[str, Any] | None]
     outside: dict[str, Any]
 
+    @property
+    def digest(self) -> str:
+        return self.print.digest()
+
     def to_json(self) -> dict[str, Any]:
-        parts = self.print.to_json()
-        kept = {"fingerprint": self.print.digest(), "origins": self.origins}
-        return parts | kept | {"outside": self.outside}
+        made_from = {"origins": self.origins, "outside": self.outside}
+        return self.print.to_json() | {"fingerprint": self.digest} | made_from
 
 
 @dataclass
@@ -88,28 +91,42 @@ class Execution:
             finally:
                 self.spent += time.monotonic() - start
 
+    def kept(self, planned: Planned) -> dict[str, Any] | None:
+        """The step's finished result if it still fits; the steps before it must have theirs."""
+        result = self._state(planned).result()
+        if (
+            result is None
+            or self._facts(planned, result["outside"]).digest != result["fingerprint"]
+        ):
+            return None
+        return result
+
     def _step(self, planned: Planned, position: str) -> None:
-        step, start = planned.step, time.monotonic()
-        state = StepState(self.folder / "steps" / step.name)
-        result = state.result()
-        facts = self._facts(planned, {} if result is None else result["outside"])
-        if result is not None and result["fingerprint"] == facts.print.digest():
-            took = f"{seconds(result['seconds'])} when it ran"
-            kept = f"kept ({took}, {size(result['output']['bytes'])})"
-            self.display.line(f"{position} {step.name}: {kept}", "dim")
-            state.clean()
-            self.results[step.name] = result
-            return
-        self.display.line(f"{position} {step.name}: {step.type.name}", "bold")
+        step = planned.step
+        result = self.kept(planned)
+        if result is None:
+            self.display.line(f"{position} {step.name}: {step.type.name}", "bold")
+            result = self._run_step(planned)
+            self.ran.append(step.name)
+            self.display.line(f"      done in {_cost(result)}", "green")
+        else:
+            self.display.line(f"{position} {step.name}: kept, made in {_cost(result)}", "dim")
+            self._state(planned).clean()
+        self.results[step.name] = result
+
+    def _run_step(self, planned: Planned) -> dict[str, Any]:
+        """Run the step, or go on with its unfinished work, and publish what it made."""
+        start, started = time.monotonic(), _now()
+        state = self._state(planned)
+        facts = self._facts(planned, (state.result() or {"outside": {}})["outside"])
         withdraw(self.folder)
-        self._prepare(state, result, facts.print)
+        self._prepare(state, facts.print)
         before = state.clock()
-        started = _now()
         with state.ticking():
             run = self._call(planned, state)
-        done = facts.to_json() | {
-            "name": step.name,
-            "type": step.type.name,
+        result = facts.to_json() | {
+            "name": planned.step.name,
+            "type": planned.step.type.name,
             "started": started,
             "finished": _now(),
             "attempts": before["attempts"] + 1,
@@ -119,10 +136,10 @@ class Execution:
             "processor_name": processor_name(),
             "record": run.record.to_json(),
         }
-        self.results[step.name] = done = state.publish(run.output, done, step.type.output)
-        self.ran.append(step.name)
-        took = f"{seconds(done['seconds'])}, {size(done['output']['bytes'])}"
-        self.display.line(f"      done in {took}", "green")
+        return state.publish(run.output, result, planned.step.type.output)
+
+    def _state(self, planned: Planned) -> StepState:
+        return StepState(self.folder / "steps" / planned.step.name)
 
     def _facts(self, planned: Planned, known: Mapping[str, Any]) -> "_Facts":
         """What the step would be made from if it ran now."""
@@ -137,11 +154,9 @@ class Execution:
             outside={**reads, **folders},
         )
 
-    def _prepare(
-        self, state: StepState, result: Mapping[str, Any] | None, print_: Fingerprint
-    ) -> None:
+    def _prepare(self, state: StepState, print_: Fingerprint) -> None:
         """Keep the unfinished work that fits, and say why anything else runs again."""
-        attempt = state.attempt()
+        attempt, result = state.attempt(), state.result()
         if attempt == print_.to_json():
             spent = seconds(state.clock()["seconds"])
             self.display.note(f"goes on with the work of an attempt that stopped after {spent}")
@@ -215,6 +230,10 @@ class Execution:
         if isinstance(source, str):
             return {"step": source, "digest": self.results[source]["output"]["digest"]}
         return {"folder": str(source), **content_digest(source, known.get(str(source)))}
+
+
+def _cost(result: Mapping[str, Any]) -> str:
+    return f"{seconds(result['seconds'])}, {size(result['output']['bytes'])}"
 
 
 def _now() -> str:

@@ -63,7 +63,7 @@ def launch(
     uri = tracking_uri(track_to)
     folder = run_folder(name or plan.recipe.name)
     command = _command(reference, overrides, name, track_to)
-    with locked(folder, command), _terminate_as_interrupt():
+    with locked(folder, command), _terminate_as_interrupt(), _told_how_to_go_on(command, display):
         execution = Execution(plan, folder, display)
         _announce(plan, folder, display)
         _write_recipe(folder / "recipe.yaml", plan)
@@ -74,9 +74,6 @@ def launch(
             # A second problem while telling of the first must not hide the first.
             with suppress(LmwrightError, KeyboardInterrupt):
                 _tell(execution, status, start, command, uri)
-            if status == "interrupted":
-                display.line("interrupted; all finished work is kept. To go on:")
-                display.line(f"  {command}", "bold")
             raise
         if not execution.ran and records.is_up_to_date(folder, plan, execution.results):
             summary = read_json(folder / "summary.json")
@@ -159,6 +156,16 @@ def _command(
     words += ["--run", name] if name else []
     words += ["--track", track_to] if track_to else []
     return shlex.join(words)
+
+
+@contextlib.contextmanager
+def _told_how_to_go_on(command: str, display: Display) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        display.line("interrupted; all finished work is kept. To go on:")
+        display.line(f"  {command}", "bold")
+        raise
 
 
 @contextlib.contextmanager

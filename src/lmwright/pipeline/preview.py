@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from lmwright.pipeline.catalog import load_function
+from lmwright.pipeline.execution import Execution
 from lmwright.pipeline.launch import run_folder
 from lmwright.pipeline.plan import Plan, Planned, make_plan
-from lmwright.pipeline.progress import Display, seconds, size
+from lmwright.pipeline.progress import Display, Silent, seconds, size
 from lmwright.pipeline.recipe import load_recipe
-from lmwright.pipeline.state import StepState
 from lmwright.pipeline.step import Estimate
 
 
@@ -25,8 +25,9 @@ def preview(reference: str, overrides: list[str], *, name: str | None, display: 
     """
     plan = make_plan(load_recipe(reference, overrides))
     folder = run_folder(name or plan.recipe.name)
+    kept = _kept(plan, folder)
     estimates = {p.step.name: _estimate(p) for p in plan.steps}
-    times = _times(plan, estimates)
+    times = _times(plan, estimates, kept)
     rows = [
         [
             planned.step.name,
@@ -34,7 +35,7 @@ def preview(reference: str, overrides: list[str], *, name: str | None, display: 
             _sources(planned),
             _shown_time(planned, times[planned.step.name]),
             _shown_size(estimates[planned.step.name].bytes),
-            "finished before" if _is_finished(folder, planned) else "",
+            "kept" if planned.step.name in kept else "",
         ]
         for planned in plan.steps
     ]
@@ -70,15 +71,31 @@ def _totals(
         display.line(f"model    from step {plan.final}")
 
 
-def _times(plan: Plan, estimates: dict[str, Estimate]) -> dict[str, float | None]:
-    """Seconds of each step: its share of the budget, its own budget, or its estimate."""
+def _kept(plan: Plan, folder: Path) -> dict[str, float]:
+    """Steps that would not run again, and the seconds they once took."""
+    execution = Execution(plan, folder, Silent())
+    for planned in plan.steps:
+        sources = [source for source in planned.sources.values() if isinstance(source, str)]
+        if all(source in execution.results for source in sources):
+            result = execution.kept(planned)
+            if result is not None:
+                execution.results[planned.step.name] = result
+    return {name: result["seconds"] for name, result in execution.results.items()}
+
+
+def _times(
+    plan: Plan, estimates: dict[str, Estimate], kept: dict[str, float]
+) -> dict[str, float | None]:
+    """Seconds of each step: what it took, its share of the budget, its own, or its estimate."""
     times: dict[str, float | None] = {}
     for planned in plan.steps:
         step = planned.step
         spent = sum(time for time in times.values() if time is not None)
         share = plan.seconds_for(step.name, spent)
         own = step.own_budget
-        if share is not None:
+        if step.name in kept:
+            times[step.name] = kept[step.name]
+        elif share is not None:
             times[step.name] = share
         elif own is not None and own.unit == "seconds":
             times[step.name] = own.amount
@@ -104,10 +121,6 @@ def _sources(planned: Planned) -> str:
         where = source.name if isinstance(source, Path) else source
         shown.append(where if where == name else f"{name}: {where}")
     return ", ".join(shown)
-
-
-def _is_finished(folder: Path, planned: Planned) -> bool:
-    return StepState(folder / "steps" / planned.step.name).result() is not None
 
 
 def _shown_time(planned: Planned, time: float | None) -> str:

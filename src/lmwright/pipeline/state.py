@@ -104,13 +104,14 @@ class StepState:
                 _write_unsynced(self.work / "clock.json", now)
 
         def watch() -> None:
-            written = 0.0
+            written = start
             while not stopped.wait(_SAMPLE_SECONDS):
                 peak_rss_bytes()
                 if time.monotonic() - written >= _CLOCK_SECONDS:
                     tick()
                     written = time.monotonic()
 
+        tick()  # at once, so that an attempt counts however soon it is killed
         thread = threading.Thread(target=watch, name="step-clock", daemon=True)
         thread.start()
         try:
