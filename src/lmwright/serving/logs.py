@@ -17,7 +17,8 @@ from lmwright.serving.telemetry import Telemetry
 logger = logging.getLogger("lmwright.serving")
 
 _NOTES = "lmwright.notes"
-# Routes that a probe, a scraper or a browser asks for by itself: worth a line only on failure.
+# Paths that a probe, a scraper or a browser asks for by itself: worth a line only on failure; not
+# being ready yet is none.
 _QUIET = ("/health/", "/metrics", "/page/", "/favicon.ico", "/v1/models")
 
 
@@ -97,7 +98,8 @@ class RequestLog:
         finally:
             route = getattr(scope.get("route"), "path", "none")
             self.telemetry.response(scope["method"], route, status)
-            quiet = status < 400 and (route == "/" or scope["path"].startswith(_QUIET))
+            automatic = route == "/" or scope["path"].startswith(_QUIET)
+            quiet = automatic and (status < 400 or status == 503)
             write(
                 "request",
                 logging.DEBUG if quiet else logging.INFO,
