@@ -58,6 +58,16 @@ def test_train_learns_from_texts_and_from_chats(corpus, tmp_path, tokenizer_fold
         assert size[both] < size[alone]
 
 
+def test_train_learns_from_preferences_when_there_is_nothing_else(tmp_path, random_chat):
+    rng = random.Random(0)
+    chats = [random_chat(rng) for _ in range(50)]
+    pairs = [{"prompt": c[:-1], "chosen": c[-1:], "rejected": c[-1:]} for c in chats]
+    write_jsonl(tmp_path / "corpus" / "preferences" / "train.jsonl", pairs)
+    run = StepRun.standalone(tmp_path / "run")
+    steps.train(TrainConfig(vocab_size=300), run, corpus=tmp_path / "corpus")
+    assert tokens.load(run.output).vocab_size == 300
+
+
 def test_train_says_when_the_vocabulary_is_smaller(corpus, tmp_path):
     run = StepRun.standalone(tmp_path)
     steps.train(TrainConfig(vocab_size=100_000, sample_bytes=3000), run, corpus=corpus)

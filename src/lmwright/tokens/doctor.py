@@ -118,7 +118,7 @@ def describe(path: str) -> str:
     counted = [f"{n} {name} file{'s' * (n > 1)}" for name, n in formats.most_common()]
     row = _first_row(path)
     columns = f", with the columns {', '.join(map(str, row))}" if row else ""
-    return ", ".join(counted) + columns
+    return (", ".join(counted) + columns).translate(_CONTROLS)
 
 
 def see(tokenizer: Tokenizer, records: Sequence[Record]) -> Iterator[Seen]:

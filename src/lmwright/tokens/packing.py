@@ -73,7 +73,7 @@ LOOK_AHEAD_CAPACITY = 1024
 
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Put items into few bins; 60,000 items take about 0.1 s.
+    """Put items into few bins; 60,000 chats in rows of 256 take about 0.2 s.
 
     Args:
         lengths: size of each item, from 1 to `capacity`.

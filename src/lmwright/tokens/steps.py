@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,14 +28,17 @@ def train(config: TrainConfig, run: StepRun, *, corpus: Path) -> None:
     """Learn a tokenizer from the training texts and chats; writes the tokenizer's folder.
 
     Raises:
-        LmwrightError: if the corpus has neither texts nor chats to learn from.
+        LmwrightError: if the corpus has no training text of any kind.
     """
-    parts = [p for p in ("text", "chats") if corpus_file(corpus, p, "train").exists()]
+    files = {part: corpus_file(corpus, part, "train") for part in ("text", "chats", "preferences")}
+    parts = [part for part, file in files.items() if file.exists()]
+    if len(parts) > 1:
+        # Preferences repeat what the chats say, often word for word.
+        parts = [part for part in parts if part != "preferences"]
     texts: list[str] = []
     for part in parts:
-        lines = sample_lines(corpus_file(corpus, part, "train"), config.sample_bytes // len(parts))
-        records = (json.loads(line) for line in lines)
-        texts += (r["text"] for r in records) if part == "text" else chat_texts(records)
+        lines = sample_lines(files[part], config.sample_bytes // len(parts))
+        texts += record_texts(map(json.loads, lines))
     with run.progress("learning the vocabulary"):
         learned = learn(texts, config.vocab_size)
     learned.save(run.output)
@@ -139,11 +142,15 @@ def sample_lines(file: Path, most_bytes: int) -> Iterator[bytes]:
                 yield line
 
 
-def chat_texts(records: Iterator[Record]) -> Iterator[str]:
-    """The plain texts between special tokens: exactly what will be encoded later."""
+def record_texts(records: Iterable[Record]) -> Iterator[str]:
+    """Texts as they stand; of chats, what lies between special tokens: all as encoded later."""
     template = ChatTemplate(chatml(), special_tokens=SPECIAL_TOKENS, variables={})
     for number, record in enumerate(records):
-        pieces = chat.training_pieces(template, number, record["messages"])
+        if "text" in record:
+            yield record["text"]
+            continue
+        messages = record.get("messages") or [*record["prompt"], *record["chosen"]]
+        pieces = chat.training_pieces(template, number, messages)
         yield from (piece.text for piece in pieces if not piece.special)
 
 
