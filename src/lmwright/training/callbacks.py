@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _CALMER = "lower the learning rate or set precision=float32; the last checkpoint is kept"
 
 
+_SETTLED = 3
+"""After so many steps every weight that anything depends on has moved."""
+
+
 class Callback:
     """Called by the loop around its steps; `state_dict` (JSON) is part of every checkpoint."""
 
@@ -70,7 +74,7 @@ class Guards(Callback):
                 "the loss is exactly 0 at step 1: there is nothing to learn in this data",
                 hint="`lmwright doctor FILE` shows which tokens are trained",
             )
-        if step == 1:
+        if step in (1, _SETTLED):
             self._refuse_unchanged(trainer)
         self._watch_for_spikes(step, loss)
 
@@ -79,11 +83,15 @@ class Guards(Callback):
         still = [name for name, value in self.before.items() if after[name] == value]
         if len(still) == len(after):
             raise CheckFailed(
-                "no weight changed in the first step",
+                f"no weight changed in {trainer.step} step(s)",
                 hint="is the learning rate above 0, and do the parameters require gradients?",
             )
-        for name in still:
-            trainer.note(f"{name} did not change in the first step: its gradient is zero")
+        # Behind projections that start at zero nothing has a gradient in the very first step.
+        if still and trainer.step == _SETTLED:
+            trainer.note(
+                f"{len(still)} of {len(after)} weights have not changed in {_SETTLED} steps, "
+                f"{still[0]} among them: nothing depends on them"
+            )
 
     def _watch_for_spikes(self, step: int, loss: float) -> None:
         if len(self.recent) == self.window and loss > self.threshold * median(self.recent) + 0.5:
