@@ -224,6 +224,7 @@ def test_a_failed_step_leaves_nothing_half_written_and_a_report(
     assert what in caught.value.what
     step = runs / "failing" / "steps" / "broken"
     assert not (step / "output").exists()
+    assert not list(step.rglob("half.txt"))
     assert not (step / "step.json").exists()
     assert not (runs / "failing" / "model").exists()
     assert summary_of(runs, "failing")["status"] == "failed"

@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import shutil
 import sys
 import time
 import traceback
@@ -179,6 +180,8 @@ class Execution:
             run.seconds = run.decide("seconds", lambda: self.plan.seconds_for(step.name, so_far))
             load_function(step.type.function)(step.config, run, **inputs)
         except BaseException as error:
+            # What is half made is worth nothing, and a full disk needs its room.
+            shutil.rmtree(run.output, ignore_errors=True)
             self._keep_record(run, state, error)
             if isinstance(error, LmwrightError):
                 error.what = f"step {step.name}: {error.what}"

@@ -74,6 +74,7 @@ def launch(
             # A second problem while telling of the first must not hide the first.
             with suppress(LmwrightError, KeyboardInterrupt):
                 _tell(execution, status, start, command, uri)
+                display.line(f"report   {folder / 'report.html'}")
             raise
         if not execution.ran and records.is_up_to_date(folder, plan, execution.results):
             summary = read_json(folder / "summary.json")

@@ -229,6 +229,7 @@ def _bars(console: "Console") -> "Progress":
         TimeElapsedColumn(),
         TimeRemainingColumn(compact=True),
         console=console,
+        refresh_per_second=4,  # each redraw takes time from the training
         transient=True,
     )
 
