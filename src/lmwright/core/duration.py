@@ -53,7 +53,7 @@ class Duration:
         for suffix, size in (("h", 3600.0), ("m", 60.0)):
             if self.amount >= size and self.amount % size == 0:
                 return f"{self.amount / size:.0f}{suffix}"
-        return f"{self.amount:g}s"
+        return f"{round(self.amount, 6):.6f}".rstrip("0").rstrip(".") + "s"
 
     @classmethod
     def __get_pydantic_core_schema__(
