@@ -98,26 +98,20 @@ def write_folder(
     *,
     tokenizer: str | Path | SavesItself | None = None,
     eos_token_id: int | Iterable[int] | None = None,
-    quantization_config: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """`save` for weights under their published names; see there."""
+    """`save` for weights under their published names, with `extra` keys in config.json."""
     target = Path(folder)
     if target.is_dir() and any(target.iterdir()) and not (target / "config.json").exists():
         raise LmwrightError(
             f"{target} holds files that are not a model; it will not be overwritten",
             hint="choose a new or empty folder",
         )
-    eos = config.eos_token_id if eos_token_id is None else eos_token_id
-    if eos is not None and not isinstance(eos, int):
-        eos = list(eos)
-    values = config.to_hf() | {"torch_dtype": _common_dtype(weights)}
-    if quantization_config is not None:
-        values["quantization_config"] = dict(quantization_config)
-    generation = {
-        "bos_token_id": config.bos_token_id,
-        "eos_token_id": eos,
-        "pad_token_id": config.pad_token_id,
-    }
+    if eos_token_id is not None:
+        eos = eos_token_id if isinstance(eos_token_id, int) else tuple(eos_token_id)
+        config = config.model_copy(update={"eos_token_id": eos})
+    values = config.to_hf() | {"torch_dtype": _common_dtype(weights)} | dict(extra or {})
+    generation = {name: values[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     with replaced_folder(target) as temporary:
         write_json(temporary / "config.json", values)
         write_json(temporary / "generation_config.json", generation)
@@ -129,17 +123,22 @@ def write_folder(
             tokenizer.save(temporary)
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a tokenizer's files lie in `folder`."""
+    return any((folder / name).is_file() for name in TOKENIZER_FILES)
+
+
 def copy_tokenizer(source: Path, target: Path) -> None:
     """Copy the tokenizer's files between model folders.
 
     Raises:
         LmwrightError: if `source` has none.
     """
-    found = [name for name in TOKENIZER_FILES if (source / name).is_file()]
-    if not found:
+    if not has_tokenizer(source):
         raise LmwrightError(f"{source} holds no tokenizer files (tokenizer.json)")
-    for name in found:
-        shutil.copyfile(source / name, target / name)
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
 
 
 def read_config_json(folder: Path) -> dict[str, Any]:
@@ -216,7 +215,7 @@ def assemble(
         config: its shape.
         published: the weights; copied, so that files may be replaced under the model.
         folder: where they come from, for messages.
-        dtype: of floating-point weights in memory; None: as stored.
+        dtype: of the parameters in memory; None: as stored. Buffers stay as stored.
         prepare: changes the empty model's modules before the weights enter.
 
     Raises:
@@ -231,9 +230,10 @@ def assemble(
         if prepare is not None:
             prepare(model)
     _check_fit(model, weights, family.published_name, folder)
+    converted = {name for name, _ in model.named_parameters()}
     # Copied out of the file's mapping, which is aligned to 8 bytes only, to what kernels like.
     state = {
-        name: weight.to(dtype if weight.is_floating_point() else None, copy=True)
+        name: weight.to(dtype if name in converted else None, copy=True)
         for name, weight in weights.items()
     }
     model.load_state_dict(state, assign=True)
