@@ -30,7 +30,7 @@ def test_reads(text, amount, unit):
     "text", ["", "3", "m", "3 minutes", "-3m", "0s", "0 steps", "3m 2000 steps"]
 )
 def test_refuses(text):
-    with pytest.raises(ValueError, match="duration|no time"):
+    with pytest.raises(ValueError, match=r"duration|no time"):
         Duration.parse(text)
 
 

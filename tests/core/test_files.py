@@ -28,9 +28,14 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     target = tmp_path / "model"
     with files.replaced_folder(target) as temporary:
         (temporary / "weights").write_text("first")
-    with pytest.raises(RuntimeError), files.replaced_folder(target) as temporary:
-        (temporary / "weights").write_text("half")
-        raise RuntimeError
+
+    def fails_half_way():
+        with files.replaced_folder(target) as temporary:
+            (temporary / "weights").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fails_half_way()
     assert (target / "weights").read_text() == "first"
     with files.replaced_folder(target) as temporary:
         (temporary / "other").write_text("second")
