@@ -4,10 +4,12 @@ import json
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lmwright.serving.limits import Limits
 from lmwright.serving.model import Sampling, Served
-from lmwright.serving.protocol import NEUTRAL
+from lmwright.serving.protocol import FIELDS, NEUTRAL
 
 CHAT = "/v1/chat/completions"
 
@@ -355,3 +357,35 @@ def test_the_openapi_document_describes_what_is_served(refusing):
     assert "HTTPValidationError" not in document["components"]["schemas"]
     content = chat["responses"]["200"]["content"]
     assert set(content) == {"application/json", "text/event-stream"}
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+NAMES = st.sampled_from(sorted({*FIELDS, *NEUTRAL})) | st.text(max_size=9)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(path=st.sampled_from([CHAT, "/v1/completions"]), fields=st.dictionaries(NAMES, ANYTHING))
+def test_no_json_makes_the_server_fail(fuzzed, path, fields):
+    base = fuzzed.chat() if path == CHAT else {"model": "tiny", "prompt": "Hi"}
+    with fuzzed.client() as client:
+        response = client.post(
+            path,
+            content=json.dumps({**base, **fields}),
+            headers={"content-type": "application/json"},
+        )
+    if response.status_code != 200:
+        refused(response, response.status_code)
+        assert response.status_code in (400, 404)
+
+
+@pytest.fixture(scope="module")
+def fuzzed(server_context, scripted):
+    engine = scripted()
+    with server_context(lambda: Served(engine), engine=engine) as server:
+        yield server

@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from lmwright.serving import errors, protocol
+from lmwright.serving import errors, responses
 from lmwright.serving.completions import Completions
 from lmwright.serving.errors import ApiError
 from lmwright.serving.guard import Guard, Hosts
@@ -96,20 +96,20 @@ def _about(settings: Settings, worker: Worker, telemetry: Telemetry) -> APIRoute
     """Models, health and metrics."""
     router = APIRouter()
     created = int(time.time())
-    refused: dict[int | str, dict[str, Any]] = {"4XX": {"model": protocol.ErrorResponse}}
-    unready: dict[int | str, dict[str, Any]] = {503: {"model": protocol.ErrorResponse}}
+    refused: dict[int | str, dict[str, Any]] = {"4XX": {"model": responses.ErrorResponse}}
+    unready: dict[int | str, dict[str, Any]] = {503: {"model": responses.ErrorResponse}}
 
-    def card() -> protocol.ModelCard:
+    def card() -> responses.ModelCard:
         context = worker.ready().engine.context_length
-        return protocol.ModelCard(id=settings.name, created=created, max_model_len=context)
+        return responses.ModelCard(id=settings.name, created=created, max_model_len=context)
 
     @router.get("/v1/models", responses={**refused, **unready}, tags=["models"])
-    async def models() -> protocol.ModelList:
+    async def models() -> responses.ModelList:
         """List the one model that is served."""
-        return protocol.ModelList(data=[card()])
+        return responses.ModelList(data=[card()])
 
     @router.get("/v1/models/{model:path}", responses={**refused, **unready}, tags=["models"])
-    async def model(model: str) -> protocol.ModelCard:
+    async def model(model: str) -> responses.ModelCard:
         """Describe a model."""
         if model != settings.name:
             raise ApiError(

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from lmwright.core.errors import LmwrightError
-from lmwright.serving import protocol
+from lmwright.serving import responses
 from lmwright.serving.answers import Reply
 from lmwright.serving.errors import ApiError
 from lmwright.serving.formats import ChatFormat, CompletionFormat, Format
@@ -28,10 +28,10 @@ from lmwright.serving.worker import Worker
 COMPLETION_TOKENS = 16
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": protocol.ErrorResponse, "description": "Refused; `param` names the field."},
-    429: {"model": protocol.ErrorResponse, "description": "The queue is full; see Retry-After."},
-    500: {"model": protocol.ErrorResponse, "description": "The engine failed."},
-    503: {"model": protocol.ErrorResponse, "description": "Loading or shutting down."},
+    "4XX": {"model": responses.ErrorResponse, "description": "Refused; `param` names the field."},
+    429: {"model": responses.ErrorResponse, "description": "The queue is full; see Retry-After."},
+    500: {"model": responses.ErrorResponse, "description": "The engine failed."},
+    503: {"model": responses.ErrorResponse, "description": "Loading or shutting down."},
 }
 
 
@@ -62,7 +62,7 @@ class Completions:
             "/v1/chat/completions",
             self.chat,
             methods=["POST"],
-            response_model=protocol.ChatCompletion,
+            response_model=responses.ChatCompletion,
             responses=_responses("ChatCompletionChunk"),
             summary="Answer the last turn of a conversation",
         )
@@ -70,7 +70,7 @@ class Completions:
             "/v1/completions",
             self.complete,
             methods=["POST"],
-            response_model=protocol.Completion,
+            response_model=responses.Completion,
             responses=_responses("Completion"),
             summary="Go on from a text",
         )

@@ -9,7 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from lmwright.serving.protocol import FIELDS, ErrorDetail, ErrorResponse
+from lmwright.serving.protocol import FIELDS
+from lmwright.serving.responses import ErrorDetail, ErrorResponse
 
 _TYPES = {
     401: "authentication_error",

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from lmwright.serving import protocol
+from lmwright.serving import responses
 from lmwright.serving.answers import Answer, Piece, Reply
 
 # What `decode` puts where a token holds a part of a character.
@@ -30,16 +30,16 @@ class Format(Protocol):
         """What a stream sends at the end where the token counts are wanted."""
 
 
-def usage(reply: Reply) -> protocol.Usage:
+def usage(reply: Reply) -> responses.Usage:
     """Token counts of a finished reply."""
-    return protocol.Usage(
+    return responses.Usage(
         prompt_tokens=reply.prompt_tokens,
         completion_tokens=reply.completion_tokens,
         total_tokens=reply.prompt_tokens + reply.completion_tokens,
     )
 
 
-def finish_reason(ending: str | None) -> protocol.FinishReason | None:
+def finish_reason(ending: str | None) -> responses.FinishReason | None:
     """The wire's word for an ending; anything but "stop" and "length" has raised before."""
     assert ending in (None, "stop", "length"), ending
     return "stop" if ending == "stop" else "length" if ending == "length" else None
@@ -64,50 +64,50 @@ class ChatFormat:
         self._tokenizer = tokenizer
         self._wants_logprobs = logprobs
 
-    def whole(self, reply: Reply) -> protocol.ChatCompletion:
+    def whole(self, reply: Reply) -> responses.ChatCompletion:
         """One choice per answer."""
         choices = [
-            protocol.ChatChoice(
+            responses.ChatChoice(
                 index=answer.index,
-                message=protocol.ChatMessage(content=answer.text),
+                message=responses.ChatMessage(content=answer.text),
                 logprobs=self._logprobs(answer.pieces),
                 finish_reason=finish_reason(answer.ending) or "length",
             )
             for answer in reply.answers
         ]
-        return protocol.ChatCompletion(**self._head, choices=choices, usage=usage(reply))
+        return responses.ChatCompletion(**self._head, choices=choices, usage=usage(reply))
 
-    def opening(self, reply: Reply) -> list[protocol.ChatCompletionChunk]:
+    def opening(self, reply: Reply) -> list[responses.ChatCompletionChunk]:
         """The role of each answer, with no content yet."""
-        delta = protocol.ChatDelta(role="assistant", content="")
+        delta = responses.ChatDelta(role="assistant", content="")
         return [self._chunk(answer.index, delta) for answer in reply.answers]
 
-    def chunk(self, answer: Answer, piece: Piece) -> protocol.ChatCompletionChunk:
+    def chunk(self, answer: Answer, piece: Piece) -> responses.ChatCompletionChunk:
         """The piece's text."""
-        delta = protocol.ChatDelta(content=piece.text or None)
+        delta = responses.ChatDelta(content=piece.text or None)
         return self._chunk(answer.index, delta, self._logprobs([piece]), piece.ending)
 
-    def counts(self, reply: Reply) -> protocol.ChatCompletionChunk:
+    def counts(self, reply: Reply) -> responses.ChatCompletionChunk:
         """No choices, only the counts."""
-        return protocol.ChatCompletionChunk(**self._head, choices=[], usage=usage(reply))
+        return responses.ChatCompletionChunk(**self._head, choices=[], usage=usage(reply))
 
     def _chunk(
         self,
         index: int,
-        delta: protocol.ChatDelta,
-        logprobs: protocol.ChatLogprobs | None = None,
+        delta: responses.ChatDelta,
+        logprobs: responses.ChatLogprobs | None = None,
         ending: str | None = None,
-    ) -> protocol.ChatCompletionChunk:
-        choice = protocol.ChatChunkChoice(
+    ) -> responses.ChatCompletionChunk:
+        choice = responses.ChatChunkChoice(
             index=index, delta=delta, logprobs=logprobs, finish_reason=finish_reason(ending)
         )
-        return protocol.ChatCompletionChunk(**self._head, choices=[choice])
+        return responses.ChatCompletionChunk(**self._head, choices=[choice])
 
-    def _logprobs(self, pieces: Sequence[Piece]) -> protocol.ChatLogprobs | None:
+    def _logprobs(self, pieces: Sequence[Piece]) -> responses.ChatLogprobs | None:
         if not self._wants_logprobs:
             return None
         content = [
-            protocol.TokenLogprob(
+            responses.TokenLogprob(
                 token=text,
                 logprob=logprob,
                 # Half a character has bytes that its text no longer shows.
@@ -115,7 +115,7 @@ class ChatFormat:
             )
             for text, logprob in _spelled(self._tokenizer, pieces)
         ]
-        return protocol.ChatLogprobs(content=content)
+        return responses.ChatLogprobs(content=content)
 
 
 class CompletionFormat:
@@ -127,38 +127,38 @@ class CompletionFormat:
         self._wants_logprobs = logprobs
         self._offsets: dict[int, int] = {}  # of each answer, in characters
 
-    def whole(self, reply: Reply) -> protocol.Completion:
+    def whole(self, reply: Reply) -> responses.Completion:
         """One choice per answer, the answers to the first prompt first."""
         choices = [
             self._choice(answer.index, answer.text, answer.pieces, answer.ending)
             for answer in reply.answers
         ]
-        return protocol.Completion(**self._head, choices=choices, usage=usage(reply))
+        return responses.Completion(**self._head, choices=choices, usage=usage(reply))
 
-    def opening(self, reply: Reply) -> list[protocol.Completion]:
+    def opening(self, reply: Reply) -> list[responses.Completion]:
         """Nothing: a completion has no role."""
         return []
 
-    def chunk(self, answer: Answer, piece: Piece) -> protocol.Completion:
+    def chunk(self, answer: Answer, piece: Piece) -> responses.Completion:
         """The piece's text."""
         choice = self._choice(answer.index, piece.text, [piece], piece.ending)
-        return protocol.Completion(**self._head, choices=[choice])
+        return responses.Completion(**self._head, choices=[choice])
 
-    def counts(self, reply: Reply) -> protocol.Completion:
+    def counts(self, reply: Reply) -> responses.Completion:
         """No choices, only the counts."""
-        return protocol.Completion(**self._head, choices=[], usage=usage(reply))
+        return responses.Completion(**self._head, choices=[], usage=usage(reply))
 
     def _choice(
         self, index: int, text: str, pieces: Sequence[Piece], ending: str | None
-    ) -> protocol.CompletionChoice:
-        return protocol.CompletionChoice(
+    ) -> responses.CompletionChoice:
+        return responses.CompletionChoice(
             index=index,
             text=text,
             logprobs=self._logprobs(index, pieces),
             finish_reason=finish_reason(ending),
         )
 
-    def _logprobs(self, index: int, pieces: Sequence[Piece]) -> protocol.CompletionLogprobs | None:
+    def _logprobs(self, index: int, pieces: Sequence[Piece]) -> responses.CompletionLogprobs | None:
         if not self._wants_logprobs:
             return None
         offset, offsets = self._offsets.get(index, 0), []
@@ -167,7 +167,7 @@ class CompletionFormat:
             offsets.append(offset)
             offset += len(text)
         self._offsets[index] = offset
-        return protocol.CompletionLogprobs(
+        return responses.CompletionLogprobs(
             tokens=[text for text, _ in spelled],
             token_logprobs=[logprob for _, logprob in spelled],
             text_offset=offsets,
