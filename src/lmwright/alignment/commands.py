@@ -21,9 +21,12 @@ class DPOConfig(LoopConfig):
     longest: int = Field(256, gt=0)
     """Pairs with more tokens than this in a conversation are left out, and counted."""
     prompts: int = Field(1500, ge=0)
-    """Prompts that the model answers first, to learn from its own errors; 0: written pairs only."""
-    samples: int = Field(3, gt=0)
+    """Most prompts that the model answers first, to learn from its own errors; fewer where a
+    quarter of the step's time does not suffice; 0: written pairs only."""
+    samples: int = Field(2, gt=0)
     """Answers to each of them; the first is greedy."""
+    most_pairs: int = Field(2000, gt=0)
+    """Pairs kept in all, the model's own errors first."""
     temperature: float = Field(0.8, gt=0)
     """Of the other answers."""
     epochs: float = Field(3.0, gt=0)

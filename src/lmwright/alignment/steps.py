@@ -26,8 +26,14 @@ from lmwright.training.steps import CLOSING_SECONDS, train
 if TYPE_CHECKING:
     from lmwright.pipeline.run import StepRun
 
-VALIDATION_QUESTIONS = 800
-"""Asked at each evaluation: a rate of 0.03 is then known to about 0.01."""
+VALIDATION_QUESTIONS = 600
+"""Asked at each evaluation, a quarter of them about real names."""
+
+SEQUENCES = 128
+"""Answers generated at once."""
+
+ANSWERING_SHARE = 0.25
+"""Of the step's time, for the model's own answers."""
 
 
 def dpo(config: DPOConfig, run: "StepRun", *, corpus: Path, model: Path) -> None:
@@ -88,8 +94,8 @@ def training_pairs(
         random.Random(config.seed).shuffle(written)
         chosen = written
         if config.prompts:
-            asked = written[: config.prompts]
-            llm = LLM.from_model(policy, tokenizer, max_sequences=192)
+            llm = LLM.from_model(policy, tokenizer, max_sequences=SEQUENCES)
+            asked = written[: run.decide("prompts", lambda: affordable(config, run, llm, written))]
             own, right = on_policy_pairs(
                 llm, asked, samples=config.samples, temperature=config.temperature, seed=config.seed
             )
@@ -99,9 +105,24 @@ def training_pairs(
             )
             run.summarize(dpo_on_policy_pairs=len(own), dpo_on_policy_correct=round(right, 4))
             chosen = own + written[: max(len(own), config.batch_pairs)]
+        # Kept in equal parts: the model's errors tell what is wrong, written pairs keep the rest.
+        chosen = chosen[:: max(1, -(-len(chosen) // config.most_pairs))]
         lines = [json.dumps(pair.to_record(), ensure_ascii=False) for pair in chosen]
         files.write_text(kept, "\n".join(lines) + "\n")
     return read_pairs(kept)
+
+
+def affordable(config: DPOConfig, run: "StepRun", llm: LLM, written: list[Pair]) -> int:
+    """How many prompts the model can answer in `ANSWERING_SHARE` of the step's time."""
+    length = config.budget.amount if config.budget and config.budget.unit == "seconds" else None
+    seconds = length or run.seconds
+    if seconds is None:
+        return config.prompts
+    few = written[:SEQUENCES]
+    begun = perf_counter()
+    on_policy_pairs(llm, few, samples=1, temperature=config.temperature, seed=config.seed)
+    each = (perf_counter() - begun) / len(few) * config.samples
+    return max(1, min(config.prompts, int(seconds * ANSWERING_SHARE / each)))
 
 
 def read_pairs(file: Path) -> list[Pair]:
@@ -121,7 +142,7 @@ def measure_answers(
     config: DPOConfig, policy: Decoder, tokenizer: Tokenizer, questions: list[Question]
 ) -> tuple[Callable[[nn.Module], Mapping[str, float]], Callable[[Mapping[str, float]], float]]:
     """The measure taken during training, and the score by which weights are kept."""
-    llm = LLM.from_model(policy, tokenizer, max_sequences=192)
+    llm = LLM.from_model(policy, tokenizer, max_sequences=SEQUENCES)
     start: dict[str, float] = {}
 
     def measure(_: nn.Module) -> Mapping[str, float]:
