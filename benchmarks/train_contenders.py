@@ -28,7 +28,7 @@ from lmwright.training.objectives.causal_lm import CausalLM
 from lmwright.training.trainer import LoopSettings, Trainer
 
 BETAS = (0.9, 0.95)
-PROBE_STEPS = 4  # timed steps of a variant when the fastest is looked for
+PROBE_STEPS = 6  # timed steps of a variant when the fastest is looked for
 
 transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 

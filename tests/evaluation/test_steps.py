@@ -128,9 +128,16 @@ def test_a_run_with_everything_promises_its_names(folders, tmp_path):
     # The lookup saw every name in training; random weights know nothing.
     assert summary["tfidf_exact_match"] > 0.5 > summary["heldout_exact_match_dpo"]
 
-    scores, differences, forms = run.record.tables
-    assert [row[0] for row in scores.rows] == ["base", "chat", "aligned", "int8", "TF-IDF lookup"]
-    assert [row[1] for row in scores.rows] == [6, 18, 18, 18, 18]
+    known, made_up, text, differences, forms = run.record.tables
+    systems = ["base", "chat", "aligned", "int8", "TF-IDF lookup"]
+    assert [row[:2] for row in known.rows] == list(
+        map(list, zip(systems, [3, 9, 9, 9, 9], strict=True))
+    )
+    assert [row[:2] for row in made_up.rows] == list(
+        map(list, zip(systems, [3, 9, 9, 9, 9], strict=True))
+    )
+    assert made_up.columns[2:] == ["misspelling", "wrong attribute", "compound", "mean"]
+    assert [row[0] for row in text.rows] == systems[:4]
     assert [row[:2] for row in differences.rows] == [
         ["chat", "aligned"],
         ["aligned", "int8"],
@@ -152,7 +159,7 @@ def test_a_corpus_of_text_gets_bits_per_byte_and_continuations(folders, tmp_path
     assert [name for name in run.record.summary if name != "documented_names"] == [
         "bits_per_byte_base"
     ]
-    assert [table.title for table in run.record.tables] == ["Held-out questions and text"]
+    assert [table.title for table in run.record.tables] == ["Held-out text"]
     rows = run.record.samples[0]["rows"]
     assert [row["kind"] for row in rows] == ["continuation"] * 3
     assert len({row["question"] for row in rows}) == 3

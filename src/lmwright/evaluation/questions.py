@@ -56,7 +56,7 @@ class Rate:
     interval: Interval
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.interval.low:.3f}, {self.interval.high:.3f}]"
+        return f"{self.value:.3f} {self.interval}"
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,22 @@ from lmwright.metrics.text import same_text
 if TYPE_CHECKING:
     from lmwright.pipeline.run import StepRun
 
-SCORES_NOTE = (
-    "Exact match: the expected sentence to the character, whitespace aside; normalised: after "
-    "SQuAD's rules (case, punctuation, articles). Abstention: answers that open with \"I don't "
-    'know", in any usual wording; false abstention: those to documented names. In brackets, 95 % '
-    "intervals: Wilson's for shares, bootstrap for F1 and bits per byte; they take questions as "
-    "independent."
+INTERVALS = (
+    "In brackets, 95 % intervals: Wilson's for shares, bootstrap for F1 and bits per byte; they "
+    "take questions as independent."
+)
+KNOWN_NOTE = (
+    "Exact match: the expected sentence to the character, whitespace aside. Token F1: SQuAD's. "
+    "Paraphrased: exact match on questions written by hand. False abstention: answers to these "
+    f'questions that open with "I don\'t know", in any usual wording. {INTERVALS}'
+)
+MADE_UP_NOTE = (
+    'Share of questions about names that do not exist whose answer opens with "I don\'t know", in '
+    f"any usual wording; the mean counts every kind alike. {INTERVALS}"
+)
+TEXT_NOTE = (
+    "Every token of a document but its first, its end included, over the UTF-8 bytes they spell. "
+    "In brackets, a 95 % bootstrap interval over groups of rows."
 )
 DIFFERENCES_NOTE = (
     "Second minus first, on the questions about documented names that both were asked; 95 % "
@@ -25,20 +35,39 @@ DIFFERENCES_NOTE = (
 
 
 def scores(run: "StepRun", judged: Sequence[Judged]) -> None:
-    """One row per system, one column per measure that any of them has."""
-    kinds = list(dict.fromkeys(k for one in judged if one.scores for k in one.scores.abstention))
-    columns = ["system", "questions"]
-    columns += ["exact match", "normalised", "token F1", "paraphrased", "false abstention"]
-    columns += [f"abstention: {kind.replace('_', ' ')}" for kind in kinds]
-    columns += ["abstention: mean", "answer loss, nats per token", "bits per byte"]
-    rows = [[*_row(one, kinds)] for one in judged]
-    kept = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
-    run.table(
-        "Held-out questions and text",
-        [columns[i] for i in kept],
-        [["–" if row[i] is None else row[i] for i in kept] for row in rows],
-        note=SCORES_NOTE,
-    )
+    """Answers about documented names, answers about made-up ones, and text: what there is of it."""
+    asked = [(one, one.scores) for one in judged if one.scores]
+    known = [
+        [
+            one.name,
+            scores.exact_match.n if scores.exact_match else 0,
+            *_cells([scores.exact_match, scores.token_f1, scores.false_abstention]),
+            *_cells([one.paraphrase.exact_match if one.paraphrase else None]),
+            None if one.loss is None else round(one.loss, 3),
+        ]
+        for one, scores in asked
+    ]
+    columns = ["system", "questions", "exact match", "token F1", "false abstention"]
+    columns += ["paraphrased", "answer loss, nats per token"]
+    _table(run, "Held-out questions with a known answer", columns, known, KNOWN_NOTE)
+    kinds = list(dict.fromkeys(kind for _, scores in asked for kind in scores.abstention))
+    made_up = [
+        [
+            one.name,
+            scores.abstention_made_up.n if scores.abstention_made_up else 0,
+            *_cells([scores.abstention.get(kind) for kind in kinds]),
+            *_cells([scores.abstention_made_up]),
+        ]
+        for one, scores in asked
+    ]
+    columns = ["system", "questions", *(kind.replace("_", " ") for kind in kinds), "mean"]
+    _table(run, "Abstention on made-up names", columns, made_up if kinds else [], MADE_UP_NOTE)
+    text = [
+        [one.name, one.bits.tokens, one.bits.bytes, f"{one.bits.value:.3f} {one.bits.interval}"]
+        for one in judged
+        if one.bits
+    ]
+    _table(run, "Held-out text", ["system", "tokens", "bytes", "bits per byte"], text, TEXT_NOTE)
 
 
 def differences(run: "StepRun", judged: Sequence[Judged], final: Judged) -> None:
@@ -76,19 +105,17 @@ def wordings(run: "StepRun", final: Judged) -> None:
     run.table(f"Documented names by form of the question: {final.name}", columns, rows)
 
 
-def _row(one: Judged, kinds: Sequence[str]) -> list[object]:
-    s = one.scores
-    return [
-        one.name,
-        len(one.asked) or None,
-        *_cells([s.exact_match, s.normalized_exact_match, s.token_f1] if s else [None] * 3),
-        *_cells([one.paraphrase.exact_match if one.paraphrase else None]),
-        *_cells([s.false_abstention if s else None]),
-        *_cells([s.abstention.get(kind) if s else None for kind in kinds]),
-        *_cells([s.abstention_made_up if s else None]),
-        None if one.loss is None else f"{one.loss:.3f}",
-        *_cells([Rate(one.bits.value, one.bits.bytes, one.bits.interval) if one.bits else None]),
-    ]
+def _table(
+    run: "StepRun",
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    note: str,
+) -> None:
+    """A table without its empty columns, if it has rows."""
+    kept = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
+    if rows:
+        run.table(title, [columns[i] for i in kept], [[r[i] for i in kept] for r in rows], note)
 
 
 def _cells(rates: Sequence[Rate | None]) -> list[str | None]:
