@@ -48,6 +48,7 @@ def create_app(
     load: Callable[[], Served],
     settings: Settings,
     *,
+    loaded: Callable[[], None] = lambda: None,
     failed: Callable[[BaseException], None] = lambda error: None,
 ) -> FastAPI:
     """The application; it starts loading the model when it starts.
@@ -55,13 +56,15 @@ def create_app(
     Args:
         load: opens the model, in the engine's thread.
         settings: everything else.
+        loaded: told when requests are taken.
         failed: told when the model cannot be loaded or the engine is beyond repair.
 
     Returns:
         The application; `app.state.worker` is its engine's thread.
     """
     telemetry = Telemetry(settings.name, settings.metrics_prefix)
-    worker = Worker(load, limits=settings.limits, telemetry=telemetry, failed=failed)
+    limits = settings.limits
+    worker = Worker(load, limits=limits, telemetry=telemetry, loaded=loaded, failed=failed)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

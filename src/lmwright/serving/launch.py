@@ -177,19 +177,21 @@ def serve(
     place = address(listener)
     failures: list[BaseException] = []
 
-    def load_and_tell() -> Served:
-        start = time.monotonic()
-        served = load(model, max_sequences=batch, max_waiting=settings.limits.waiting_requests)
+    start = time.monotonic()
+
+    def open_model() -> Served:
+        return load(model, max_sequences=batch, max_waiting=settings.limits.waiting_requests)
+
+    def loaded() -> None:
         logs.write("ready", model=settings.name, seconds=round(time.monotonic() - start, 2))
         print(f"Ready. Chat at {place} · API at {place}/v1 · Ctrl-C stops", flush=True)
-        return served
 
     def failed(error: BaseException) -> None:
         failures.append(error)
         server.should_exit = True
 
     print(f"Loading {settings.name} ...", flush=True)
-    app = create_app(load_and_tell, settings, failed=failed)
+    app = create_app(open_model, settings, loaded=loaded, failed=failed)
     server = Server(app, drain_seconds=drain_seconds)
     server.run(sockets=[listener])
     if failures:

@@ -35,6 +35,7 @@ class Worker:
         load: opens the model; runs in the thread.
         limits: when `submit` refuses.
         telemetry: counts what happens.
+        loaded: told, in the event loop, that requests are taken from now on.
         failed: told, in the event loop, that loading failed or that the engine is beyond repair.
 
     Attributes:
@@ -48,6 +49,7 @@ class Worker:
         *,
         limits: Limits,
         telemetry: Telemetry,
+        loaded: Callable[[], None] = lambda: None,
         failed: Callable[[BaseException], None] = lambda error: None,
     ) -> None:
         self.state: State = "loading"
@@ -55,6 +57,7 @@ class Worker:
         self._load = load
         self._limits = limits
         self._telemetry = telemetry
+        self._loaded = loaded
         self._failed = failed
         self._condition = threading.Condition()
         self._commands: deque[Callable[[Engine], None]] = deque()
@@ -188,6 +191,7 @@ class Worker:
             self.served = self._load()
             if self.state == "loading":
                 self.state = "ready"
+                self._tell(self._loaded)
             self._serve(self.served.engine)
             state = "stopped"
         except BaseException as error:  # noqa: BLE001  handed to the event loop, which reports it
