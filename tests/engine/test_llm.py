@@ -7,6 +7,7 @@ import torch
 import transformers
 
 from lmwright import engine, models
+from lmwright.compression import weights
 from lmwright.core.errors import LmwrightError
 from lmwright.engine.llm import LLM, QueueFull
 from lmwright.engine.sampling import SamplingParams
@@ -65,6 +66,23 @@ def test_greedy_equals_transformers(shape, tiny_model, tokenizer, random_prompts
         ties += min(gaps) < TIE
         assert same_until_a_tie(completion.token_ids, expected, gaps)
     assert ties <= 2  # or the test says little
+
+
+def test_an_int8_folder_is_opened_and_answered_from(model, tokenizer, random_prompts, tmp_path):
+    quantised = weights.quantize(model)
+    weights.save(quantised, tmp_path / "int8", tokenizer=tokenizer)
+    llm = LLM(tmp_path / "int8", max_sequences=4)
+    for prompt, completion in zip(
+        prompts := random_prompts(5, seed=1),
+        llm.generate(prompts, SamplingParams(max_tokens=10, ignore_eos=True)),
+        strict=True,
+    ):
+        # Without a cache: the whole text again for every token.
+        ids = list(prompt)
+        for token in completion.token_ids:
+            best = llm.model(torch.tensor([ids])).logits[0, -1].topk(2)
+            assert token == best.indices[0] or best.values[0] - best.values[1] < TIE
+            ids.append(token)
 
 
 def test_the_python_surface(model_folder):
@@ -248,6 +266,30 @@ def test_live_weights_are_used_as_they_are_and_left_as_they_were(tiny_model, tok
     # Training goes on: nothing that inference made takes part in the backward pass.
     model(torch.tensor([[1, 2, 3]])).logits.sum().backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def test_compiled_blocks_are_neither_compiled_anew_nor_undone(tiny_model, tokenizer):
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    model, plain = tiny_model(seed=1).train(), tiny_model(seed=1)
+    for block in model.layers:
+        block.compile(backend=backend)
+    batch = torch.tensor([[1, 2, 3, 4]])
+    model(batch)
+    compilations = len(compiled)
+    assert compilations > 0
+
+    params = SamplingParams(max_tokens=8, ignore_eos=True)
+    prompts = [[5], [6, 7, 8], [9, 10]]
+    answers = LLM.from_model(model, tokenizer, max_sequences=2).generate(prompts, params)
+
+    assert answers == LLM.from_model(plain, tokenizer, max_sequences=2).generate(prompts, params)
+    model(batch)
+    assert len(compiled) == compilations
 
 
 def test_add_refuses_more_than_may_wait(model, tokenizer):

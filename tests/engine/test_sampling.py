@@ -104,6 +104,12 @@ def test_a_cut_between_equals_keeps_the_lower_ids():
     assert by_mass[0].nonzero()[:, 0].tolist() == [0, 1, 2]
 
 
+def test_a_mass_that_is_reached_exactly_needs_no_further_token():
+    quarters = torch.zeros(1, 4)
+    kept = sampling_distribution(quarters, [SamplingParams(temperature=1.0, top_p=0.5)])
+    assert kept.tolist() == [[0.5, 0.5, 0.0, 0.0]]
+
+
 def test_extreme_temperatures_give_probabilities():
     logits = torch.tensor([[1.0, 2.0, float("-inf")]])
     for temperature in (1e-300, 1e-10, 1e10):

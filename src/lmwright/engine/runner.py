@@ -20,7 +20,8 @@ def generating(model: Decoder) -> Iterator[None]:
     A model that is being trained keeps its modes and its compiled blocks. `no_grad`, not
     `inference_mode`: a tensor that a module keeps from here could not take part in training.
     """
-    training = [module for module in model.modules() if module.training]
+    # Walking all modules takes as long as a layer: only where the model as a whole is training.
+    training = [module for module in model.modules() if module.training] if model.training else []
     for module in training:
         module.training = False
     try:

@@ -86,7 +86,6 @@ def choose(
         under the distribution the token was drawn from, after temperature, top-k and top-p and
         renormalised over what they left; for greedy rows under the model's own (temperature 1).
     """
-    # Reached through the module so that a reader's own sampler can take their place.
     tokens = logits.argmax(dim=-1)
     wants_logprobs = any(p.logprobs for p in params)
     logprobs = token_logprobs(logits, tokens) if wants_logprobs else None
