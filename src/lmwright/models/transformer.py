@@ -92,7 +92,7 @@ class Decoder(nn.Module):
         x = self.embed_tokens(input_ids)
         config = self.config
         frequencies = rotary_frequencies(config.head_dim, config.rope_theta, x.device)
-        cos, sin = rotary_table(position_ids, frequencies)
+        cos, sin = (table.to(x.dtype) for table in rotary_table(position_ids, frequencies))
         rules = self._rules(attention_mask, document_ids, cache is not None)
         for index, block in enumerate(self.layers):
             x = block(x, cos, sin, rules[config.window(index)], cache)

@@ -20,9 +20,10 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (..., size) -> (..., size) in the dtype of `x`."""
-        # The sum of squares overflows or loses digits in half precision: all of it is fp32. The
-        # kernel gives the same bits as the formula written out, in half the time when not compiled.
-        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(x.dtype)
+        # The sum of squares overflows or loses digits in half precision: statistics are fp32. The
+        # weight comes after rounding back, where published models were trained to have it.
+        normalized = F.rms_norm(x.float(), self.weight.shape, eps=self.eps).to(x.dtype)
+        return (normalized * self.weight).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[0]}, eps={self.eps}"
