@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import lmwright
 from lmwright.core.errors import LmwrightError
 from lmwright.pipeline.catalog import room_commands
 from lmwright.pipeline.recipe import recipe_names
@@ -76,21 +77,30 @@ def test_states_are_derived_from_recipes_and_finished_runs():
     assert state(planned, [FinishedRun(name="mine", recipe="pretraining")]) == "planned"
 
 
-def test_only_runs_with_a_summary_and_a_readable_recipe_are_finished(tmp_path, monkeypatch):
-    files = {
-        "done": {"recipe.yaml": "name: quickstart\nsteps: []\n", "summary.json": "{}"},
-        "underway": {"recipe.yaml": "name: quickstart\n"},
-        "torn": {"recipe.yaml": "name: [", "summary.json": "{}"},
-        "foreign": {"summary.json": "{}"},
-        "nameless": {"recipe.yaml": "- 1\n", "summary.json": "{}"},
+def test_only_runs_that_finished_count(tmp_path, monkeypatch):
+    summaries = {
+        "done": '{"recipe": "quickstart", "status": "done"}',
+        "stopped": '{"recipe": "quickstart", "status": "interrupted"}',
+        "torn": '{"recipe": "quick',
+        "foreign": '["done"]',
     }
-    for folder, contents in files.items():
+    for folder, text in summaries.items():
         (tmp_path / folder).mkdir()
-        for name, text in contents.items():
-            (tmp_path / folder / name).write_text(text)
+        (tmp_path / folder / "summary.json").write_text(text)
+    (tmp_path / "underway").mkdir()
     monkeypatch.setenv("LMWRIGHT_RUNS", str(tmp_path))
 
     assert finished_runs() == [FinishedRun(name="done", recipe="quickstart")]
+
+
+def test_a_real_run_counts_once_it_has_ended_well(tmp_path, monkeypatch):
+    (tmp_path / "notes.txt").write_text("One thing.\n\nAnother thing.\n" * 40)
+    monkeypatch.setenv("LMWRIGHT_RUNS", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+
+    lmwright.run("corpora.build", run_name="mine", quiet=True, path="notes.txt")
+
+    assert finished_runs() == [FinishedRun(name="mine", recipe="corpora.build")]
 
 
 def test_no_runs_folder_means_no_runs(tmp_path):

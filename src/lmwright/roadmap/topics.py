@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from lmwright.core.config import Config
 from lmwright.core.errors import LmwrightError
+from lmwright.core.files import read_json
 
 State = Literal["planned", "ready", "ran here"]
 
@@ -145,25 +146,19 @@ class FinishedRun:
 def finished_runs(folder: Path | None = None) -> list[FinishedRun]:
     """The finished runs in `folder` (default: where runs are kept here), by name.
 
-    A run is finished once its summary is written. A folder whose recipe cannot be read is no run.
+    A folder whose summary is missing, torn, or tells of a run that failed or stopped is left out.
     """
     if folder is None:
         folder = Path(os.environ.get("LMWRIGHT_RUNS") or "runs")
     found = []
-    for summary in sorted(folder.glob("*/summary.json")):
-        recipe = _recipe_name(summary.with_name("recipe.yaml"))
-        if recipe is not None:
-            found.append(FinishedRun(name=summary.parent.name, recipe=recipe))
+    for file in sorted(folder.glob("*/summary.json")):
+        try:
+            summary = read_json(file)
+        except (LmwrightError, OSError):
+            continue
+        if isinstance(summary, Mapping) and summary.get("status") == "done":
+            found.append(FinishedRun(name=file.parent.name, recipe=str(summary.get("recipe"))))
     return found
-
-
-def _recipe_name(file: Path) -> str | None:
-    try:
-        values: Any = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, YAMLError):
-        return None
-    name = values.get("name") if isinstance(values, Mapping) else None
-    return name if isinstance(name, str) else None
 
 
 def runs_of(topic: Topic, runs: Sequence[FinishedRun]) -> list[FinishedRun]:
