@@ -4,13 +4,13 @@ import json
 
 import pytest
 import torch
-from lmwright import models
-from lmwright.models.layers import attention
-from lmwright.models.layers.attention import AttentionRule
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from tests.models.conftest import fill, random_shape, relative
+from lmwright import models
+from lmwright.models.layers import attention
+from lmwright.models.layers.attention import AttentionRule
+from tests.models.cases import fill, random_shape, relative
 
 SEEDS = range(8)
 
