@@ -285,25 +285,25 @@ def test_a_block_compiles_whole_and_once(tiny, half):
     generator = torch.Generator().manual_seed(0)
     tiny.train()
 
-    def step(compiled):
+    def step():
         tokens = torch.randint(0, 50, (4, 16), generator=generator)
         documents = torch.randint(0, 4, (4, 16), generator=generator).sort(1).values.int()
         positions = torch.randint(0, 9, (4, 16), generator=generator)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             hidden = tiny.hidden_states(tokens, position_ids=positions, document_ids=documents)
-        loss = hidden.float().square().mean()
+            loss = tiny.project(hidden).float().logsumexp(-1).square().mean()
         tiny.zero_grad()
         loss.backward()
         return loss.item(), tiny.layers[0].mlp.up_proj.weight.grad.clone()
 
-    eager = [step(False) for _ in range(3)]
+    eager = [step() for _ in range(3)]
     generator.manual_seed(0)
     torch._dynamo.reset()
     for block in tiny.layers:
         block.compile(fullgraph=True, backend=counter)
-    compiled = [step(True) for _ in range(3)]
+    compiled = [step() for _ in range(3)]
 
     assert counter.frame_count <= len(tiny.layers)
     for (loss, gradient), (expected, reference) in zip(compiled, eager, strict=True):
         assert loss == pytest.approx(expected, rel=2e-2 if half else 1e-5)
-        assert relative(gradient, reference) <= (0.1 if half else 1e-4)
+        assert (gradient - reference).norm() <= (5e-2 if half else 1e-5) * reference.norm()

@@ -56,10 +56,11 @@ class QuantizedLinear(nn.Module):
 
     @classmethod
     def from_linear(cls, linear: nn.Linear) -> "QuantizedLinear":
-        """Quantise a layer's weight; the bias is taken as it is."""
+        """Quantise a layer's weight and copy its bias."""
         layer = cls(linear.in_features, linear.out_features, linear.bias is not None)
         layer.weight, layer.weight_scale = quantize_rows(linear.weight)
-        layer.bias = linear.bias
+        if linear.bias is not None:
+            layer.bias = nn.Parameter(linear.bias.detach().clone())
         return layer
 
     def expanded(self) -> Tensor:
