@@ -1,0 +1,1 @@
+"""Preference objectives, and data that holds the live model."""

@@ -1,0 +1,1 @@
+"""Pure functions from strings and counts to scores and intervals."""

@@ -1,0 +1,1 @@
+"""The one training loop, planned from a budget, and what plugs into it."""

@@ -1,0 +1,1 @@
+"""Building blocks of the architectures; each reads like its paper."""

@@ -1,0 +1,1 @@
+"""Supervised objectives: from a batch to a sum of losses and its weight."""
