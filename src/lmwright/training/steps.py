@@ -86,7 +86,10 @@ def sft(
         loaders.append(Loader(text_split, batch_rows=text_rows, seed=config.seed + 1))
     measure = ValidationLoss(open_split(shards, "validation"), SFT(), config.seed)
     train(config, run, trained, SFT(), Mixed(loaders), {"validation": measure}, started=started)
-    models.save(trained, run.output, tokenizer=tokenizer)
+    words = tokens.load(tokenizer)
+    # A chat ends its turn with one token and text its document with another: both end an answer.
+    ends = [i for i in (words.end_of_turn_id, words.eos_token_id) if i is not None]
+    models.save(trained, run.output, tokenizer=tokenizer, eos_token_id=ends)
 
 
 def train(
