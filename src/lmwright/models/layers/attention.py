@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lmwright.models.config import TransformerConfig
+
+# This very module: `attention.attend` is looked up at each call, so that a reader's own attention
+# may stand in its place.
 from lmwright.models.layers import attention
 from lmwright.models.layers.norms import RMSNorm
 from lmwright.models.layers.positions import rotate

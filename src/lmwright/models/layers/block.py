@@ -1,4 +1,4 @@
-"""The pre-norm transformer block (Xiong et al. 2020, On Layer Normalization, figure 1b)."""
+"""The pre-norm block (Xiong et al. 2020, On Layer Normalization in the Transformer, fig. 1b)."""
 
 from torch import Tensor, nn
 
