@@ -28,7 +28,7 @@ class BuildConfig(Config):
     """python-docs: documentation and source to pretrain on, in characters."""
     chats: int = Field(default=60_000, ge=1)
     """python-docs: training chats."""
-    made_up_share: float = Field(default=0.28, ge=0, lt=1)
+    made_up_share: float = Field(default=0.36, ge=0, lt=1)
     """python-docs: share of questions about made-up names, answered "I don't know that name."."""
     two_turn_share: float = Field(default=0.15, ge=0, le=1)
     """python-docs: share of training chats with two questions."""

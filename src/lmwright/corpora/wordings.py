@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from lmwright.corpora.common_words import common_words, rare_words
+
 NAME = "{name}"
 Message = dict[str, str]
 Form = Literal["plain", "no question mark", "lower case", "typo", "second turn"]
@@ -156,6 +158,11 @@ TEST = (
     ),
 )
 
+FREE_SHARE = 0.5
+"""Of the training questions: worded by chance, see `free_wording`. With 71 written wordings alone
+a model of 4 M parameters took strange company for a strange name: of real names in the held-out
+wordings it denied 0.68 after 800 steps (docs/experiments.md)."""
+
 _GREETINGS = (
     "Hi, ",
     "Hi! ",
@@ -184,7 +191,7 @@ def training_question(rng: random.Random, name: str, *, follow_up: bool = False)
     in quotes or with parentheses.
     """
     choices = TRAINING_FOLLOW_UPS if follow_up and rng.random() < 0.5 else TRAINING
-    text = rng.choice(choices)
+    text = free_wording(rng, name) if rng.random() < FREE_SHARE else rng.choice(choices)
     if rng.random() < 0.12:
         text = with_typo(text, rng)
     if rng.random() < 0.15:
@@ -201,6 +208,31 @@ def training_question(rng: random.Random, name: str, *, follow_up: bool = False)
     if "(" not in text and rng.random() < 0.10:
         text = text.replace(NAME, rng.choice(_MARKS))
     return fill(text, name)
+
+
+def free_wording(rng: random.Random, name: str) -> str:
+    """Words in no order around the name, so that only the name can tell the answer.
+
+    Half of them are English's commonest and half come from all over Python's help texts, some
+    misspelt: the company of a name says nothing, however odd it is.
+    """
+    before, after = rng.randrange(8), rng.randrange(6)
+    words = [_free_word(rng, name) for _ in range(before + after)]
+    lead, tail = words[:before], words[before:]
+    for part in (lead, tail):
+        if part and rng.random() < 0.3:
+            part[-1] += rng.choice(",;:")
+    text = " ".join([*lead, NAME, *tail]).rstrip(",;:")
+    if lead and rng.random() < 0.6:
+        text = text[0].upper() + text[1:]
+    return text + rng.choice(("?", "?", "?", ".", "!", ""))
+
+
+def _free_word(rng: random.Random, name: str) -> str:
+    word = rng.choice(common_words() if rng.random() < 0.5 else rare_words())
+    if word == name:
+        return "it"
+    return with_typo(word, rng) if rng.random() < 0.06 else word
 
 
 def held_out_question(wording: HeldOut, form: Form, name: str) -> str:
