@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 SMALL = (
-    "budget=14s",
-    "corpus.names=60",
+    "budget=44s",
+    "corpus.names=150",
     "corpus.text_characters=60000",
     "corpus.chats=900",
     "corpus.preference_pairs=120",

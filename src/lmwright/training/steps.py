@@ -216,7 +216,8 @@ def announce(plan: budget.TrainingPlan, run: "StepRun") -> None:
     for reason in plan.reasons:
         run.note(reason)
     planned = plan.steps * plan.seconds_per_step
-    run.note(f"{plan.steps} steps planned, about {planned:.0f} s on {plan.threads} threads")
+    threads = "1 thread" if plan.threads == 1 else f"{plan.threads} threads"
+    run.note(f"steps planned: {plan.steps}, about {planned:.0f} s on {threads}")
 
 
 def build_optimizers(
