@@ -108,6 +108,24 @@ def test_sft_refuses_a_batch_without_a_trained_token():
         SFT().loss(tiny_decoder(), batch)
 
 
+def test_prompts_are_predicted_too_where_asked():
+    """Against the targets written out token by token."""
+    model, batch = tiny_decoder(), random_batch(rows=3)
+    expected, count = 0.0, 0
+    log_p = model(
+        batch.input_ids, position_ids=batch.position_ids, document_ids=batch.document_ids
+    ).logits.log_softmax(-1)
+    for row in range(3):
+        for t in range(batch.input_ids.shape[1] - 1):
+            here, there = batch.document_ids[row, t], batch.document_ids[row, t + 1]
+            if here == there and there != 0:
+                expected -= float(log_p[row, t, batch.input_ids[row, t + 1]])
+                count += 1
+    result = SFT(prompts=True).loss(model, batch)
+    assert result.weight == count > batch.trained_tokens()
+    assert_close(float(result.loss.detach()), expected, rtol=1e-4, atol=0)
+
+
 def losses_error():
     from lmwright.core.errors import CheckFailed
 

@@ -27,6 +27,7 @@ possible late simple quick short brief yes please thanks ok hello hi hey um actu
 currently exactly probably perhaps somebody someone something anything everything anyone
 everyone colleague teacher boss beginner student today yesterday tomorrow morning program
 script function method module class library docs documentation manual
+i'm i've i'd it's that's what's there's don't doesn't can't won't isn't let's you're we're they're
 """
 """Some three hundred and fifty, by frequency in general English, and some of a programmer's day."""
 

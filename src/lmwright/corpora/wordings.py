@@ -158,7 +158,7 @@ TEST = (
     ),
 )
 
-FREE_SHARE = 0.5
+FREE_SHARE = 0.6
 """Of the training questions: worded by chance, see `free_wording`. With 71 written wordings alone
 a model of 4 M parameters took strange company for a strange name: of real names in the held-out
 wordings it denied 0.68 after 800 steps (docs/experiments.md)."""
@@ -192,7 +192,7 @@ def training_question(rng: random.Random, name: str, *, follow_up: bool = False)
     """
     choices = TRAINING_FOLLOW_UPS if follow_up and rng.random() < 0.5 else TRAINING
     text = free_wording(rng, name) if rng.random() < FREE_SHARE else rng.choice(choices)
-    if rng.random() < 0.12:
+    if rng.random() < 0.15:
         text = with_typo(text, rng)
     if rng.random() < 0.15:
         greeting = rng.choice(_GREETINGS)
@@ -216,12 +216,13 @@ def free_wording(rng: random.Random, name: str) -> str:
     Half of them are English's commonest and half come from all over Python's help texts, some
     misspelt: the company of a name says nothing, however odd it is.
     """
-    before, after = rng.randrange(8), rng.randrange(6)
+    # Mostly a few words, sometimes many: the smaller of two draws.
+    before, after = (min(rng.randrange(12), rng.randrange(12)) for _ in range(2))
     words = [_free_word(rng, name) for _ in range(before + after)]
     lead, tail = words[:before], words[before:]
     for part in (lead, tail):
-        if part and rng.random() < 0.3:
-            part[-1] += rng.choice(",;:")
+        if part and rng.random() < 0.4:
+            part[rng.randrange(len(part))] += rng.choice(",,;:?.")
     text = " ".join([*lead, NAME, *tail]).rstrip(",;:")
     if lead and rng.random() < 0.6:
         text = text[0].upper() + text[1:]
@@ -232,7 +233,7 @@ def _free_word(rng: random.Random, name: str) -> str:
     word = rng.choice(common_words() if rng.random() < 0.5 else rare_words())
     if word == name:
         return "it"
-    return with_typo(word, rng) if rng.random() < 0.06 else word
+    return with_typo(word, rng) if rng.random() < 0.1 else word
 
 
 def held_out_question(wording: HeldOut, form: Form, name: str) -> str:

@@ -75,6 +75,8 @@ class SFTConfig(ShapeConfig):
     The shape counts only where there is no base model to start from.
     """
 
+    prompts: bool = False
+    """Whether the questions are predicted too, not the answers alone."""
     text_fraction: float = Field(0.1, ge=0, lt=1)
     """Share of each batch's rows that stay plain text, so that the model keeps what it read."""
 

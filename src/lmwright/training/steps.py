@@ -85,7 +85,8 @@ def sft(
             )
         loaders.append(Loader(text_split, batch_rows=text_rows, seed=config.seed + 1))
     measure = ValidationLoss(open_split(shards, "validation"), SFT(), config.seed)
-    train(config, run, trained, SFT(), Mixed(loaders), {"validation": measure}, started=started)
+    objective = SFT(prompts=config.prompts)
+    train(config, run, trained, objective, Mixed(loaders), {"validation": measure}, started=started)
     words = tokens.load(tokenizer)
     # A chat ends its turn with one token and text its document with another: both end an answer.
     ends = [i for i in (words.end_of_turn_id, words.eos_token_id) if i is not None]

@@ -134,12 +134,13 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
         return total
 
 
-def next_token_loss(model: Any, batch: "TokenBatch") -> LossSum:
+def next_token_loss(model: Any, batch: "TokenBatch", targets: Tensor | None = None) -> LossSum:
     """Cross-entropy over the batch's trained targets: the body of `causal_lm` and of `sft`.
 
     Args:
         model: a decoder.
         batch: rows with `targets` of -100 where nothing is trained.
+        targets: (B, T) int64 in place of the batch's own.
 
     Returns:
         Sum of nats over trained tokens, and their number.
@@ -148,7 +149,7 @@ def next_token_loss(model: Any, batch: "TokenBatch") -> LossSum:
         batch.input_ids, position_ids=batch.position_ids, document_ids=batch.document_ids
     )
     # Only rows with a target go through the output matrix: two thirds of a chat's tokens have none.
-    flat = batch.targets.reshape(-1)
+    flat = (batch.targets if targets is None else targets).reshape(-1)
     kept = (flat != IGNORED).nonzero().squeeze(1)
     trained = len(kept)
     padding = -trained % GRAIN
