@@ -35,9 +35,11 @@ class DPOConfig(LoopConfig):
     """Orthogonalised steps are too large for small corrections."""
     learning_rate: float = Field(2e-5, gt=0)
     """AdamW's peak."""
+    evaluations: int = Field(2, ge=1)
+    """How often the validation questions are asked, the beginning aside."""
     warmup: float = Field(0.1, ge=0, le=1)
     """Share of the steps in which the learning rate rises."""
-    most_false_abstention: float = Field(0.025, ge=0, le=1)
+    most_false_abstention: float = Field(0.02, ge=0, le=1)
     """The kept weights say "I don't know" to at most this share of the validation's real names."""
     checkpoint_every: Duration = Duration(10.0, "seconds")
     """What a kill can cost."""

@@ -18,16 +18,19 @@ from lmwright.alignment.rollouts import on_policy_pairs
 from lmwright.core import files
 from lmwright.core.errors import LmwrightError
 from lmwright.engine.llm import LLM
-from lmwright.evaluation.questions import Question, evaluate_questions, read_questions
+from lmwright.evaluation.questions import (
+    DOCUMENTED,
+    Question,
+    evaluate_questions,
+    read_questions,
+    spread,
+)
 from lmwright.models.transformer import Decoder
 from lmwright.tokens.tokenizer import Tokenizer
 from lmwright.training.steps import CLOSING_SECONDS, train
 
 if TYPE_CHECKING:
     from lmwright.pipeline.run import StepRun
-
-VALIDATION_QUESTIONS = 600
-"""Asked at each evaluation, a quarter of them about real names."""
 
 SEQUENCES = 128
 """Answers generated at once."""
@@ -58,7 +61,7 @@ def dpo(config: DPOConfig, run: "StepRun", *, corpus: Path, model: Path) -> None
         run.note(f"{left_out} of {len(found)} pairs are longer than {config.longest} tokens")
     batch = min(config.batch_pairs, len(data))
     loader = PairLoader(data, batch_pairs=batch, seed=config.seed)
-    questions = read_questions(corpus / "questions" / "validation.jsonl")
+    questions = balanced(read_questions(corpus / "questions" / "validation.jsonl"))
     measure, better = measure_answers(config, policy, tokenizer, questions)
     begun = perf_counter()
     if questions:
@@ -79,6 +82,13 @@ def dpo(config: DPOConfig, run: "StepRun", *, corpus: Path, model: Path) -> None
     run.series("Preference accuracy", "step", ["preference_accuracy"])
     run.series("Reward margin, nats", "step", ["reward_margin"])
     models.save(policy, run.output, tokenizer=model)
+
+
+def balanced(questions: list[Question]) -> list[Question]:
+    """All questions about real names and as many about made-up ones, of every kind alike."""
+    real = [q for q in questions if q.kind == DOCUMENTED]
+    made_up = [q for q in questions if q.kind != DOCUMENTED]
+    return real + spread(made_up, len(real))
 
 
 def training_pairs(
@@ -146,15 +156,17 @@ def measure_answers(
     start: dict[str, float] = {}
 
     def measure(_: nn.Module) -> Mapping[str, float]:
-        found = evaluate_questions(llm, questions, VALIDATION_QUESTIONS)
+        found = evaluate_questions(llm, questions, len(questions))
         return {f"validation_{name}": value for name, value in found.items()}
 
     def better(found: Mapping[str, Any]) -> float:
-        """Abstention, less what it cost: known answers lost, real names refused too often."""
-        start.setdefault("exact", float(found.get("validation_exact_match", 0.0)))
-        lost = start["exact"] - float(found.get("validation_exact_match", 0.0))
+        """Abstention, less twice what it cost, and ten times what it cost too much."""
+        exact = float(found.get("validation_exact_match", 0.0))
         refused = float(found.get("validation_false_abstention", 0.0))
-        excess = max(0.0, refused - config.most_false_abstention) + max(0.0, lost - 0.01)
-        return float(found.get("validation_abstention_made_up", 0.0)) - lost - 10.0 * excess
+        lost = start.setdefault("exact", exact) - exact
+        more = refused - start.setdefault("refused", refused)
+        excess = max(0.0, refused - max(config.most_false_abstention, start["refused"]))
+        cost = 2.0 * (max(0.0, lost) + max(0.0, more)) + 10.0 * (excess + max(0.0, lost - 0.01))
+        return float(found.get("validation_abstention_made_up", 0.0)) - cost
 
     return measure, better

@@ -76,13 +76,13 @@ def training_chats(
     rounds, made_up = Rounds(names, rng), MadeUpNames(names, "training", rng)
     kinds, weights = list(TRAINED_KINDS), list(TRAINED_KINDS.values())
 
-    def turn(*, follow_up: bool) -> list[Message]:
+    def turn(*, follow_up: bool, by_chance: bool) -> list[Message]:
         if rng.random() < made_up_share:
             name, answer = made_up.make(rng.choices(kinds, weights)[0]).name, UNKNOWN
         else:
             documented = rounds.next()
             name, answer = documented.name, documented.summary
-        question = wordings.training_question(rng, name, follow_up=follow_up)
+        question = wordings.training_question(rng, name, follow_up=follow_up, by_chance=by_chance)
         return [user(question), assistant(answer)]
 
     for _ in range(number):
@@ -90,10 +90,11 @@ def training_chats(
             said, answer = rng.choice(SMALL_TALK)
             yield {"messages": [user(said), assistant(answer)]}
             continue
-        messages = turn(follow_up=False)
+        by_chance = rng.random() < wordings.FREE_SHARE
+        messages = turn(follow_up=False, by_chance=by_chance)
         if rng.random() < two_turn_share:
-            messages += turn(follow_up=True)
-        yield {"messages": messages}
+            messages += turn(follow_up=True, by_chance=by_chance)
+        yield {"messages": messages, "wording": "by chance" if by_chance else "written"}
 
 
 def validation_chats(
@@ -170,7 +171,13 @@ def preference_pairs(
             confused = other.summary != chosen and rng.random() < 1 / 3
             rejected = other.summary if confused else UNKNOWN
         yield {
-            "prompt": [user(wordings.training_question(rng, asked))],
+            "prompt": [
+                user(
+                    wordings.training_question(
+                        rng, asked, by_chance=rng.random() < wordings.FREE_SHARE
+                    )
+                )
+            ],
             "chosen": [assistant(chosen)],
             "rejected": [assistant(rejected)],
         }

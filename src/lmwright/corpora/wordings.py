@@ -184,14 +184,22 @@ def fill(wording: str, name: str) -> str:
     return wording.replace(NAME, name)
 
 
-def training_question(rng: random.Random, name: str, *, follow_up: bool = False) -> str:
+def training_question(
+    rng: random.Random, name: str, *, follow_up: bool = False, by_chance: bool = False
+) -> str:
     """A training wording about `name` with small noise; the name itself stays as it is.
+
+    Args:
+        rng: source of randomness.
+        name: what is asked about.
+        follow_up: whether a question came before.
+        by_chance: whether `free_wording` words it, rather than one of the written wordings.
 
     Noise: letter case, a missing full stop or question mark, a greeting, thanks, a typo, the name
     in quotes or with parentheses.
     """
     choices = TRAINING_FOLLOW_UPS if follow_up and rng.random() < 0.5 else TRAINING
-    text = free_wording(rng, name) if rng.random() < FREE_SHARE else rng.choice(choices)
+    text = free_wording(rng, name) if by_chance else rng.choice(choices)
     if rng.random() < 0.15:
         text = with_typo(text, rng)
     if rng.random() < 0.15:

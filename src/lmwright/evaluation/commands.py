@@ -11,7 +11,7 @@ class ChatEvaluationConfig(Config):
 
     questions: int = Field(2_000, gt=0)
     """At most this many test questions per model, evenly spread over their kinds."""
-    base_questions: int = Field(200, gt=0)
+    base_questions: int = Field(100, gt=0)
     """At most this many for the base model, which was never taught to answer."""
     answer_tokens: int = Field(160, gt=0)
     """Longest answer; where every expected answer is shorter, the limit lies just past those."""
