@@ -1,5 +1,5 @@
 # Every target sets up .venv by itself and does again only what changed.
-#   make quickstart   install, then from text to a chat model that answers (make quickstart ARGS="budget=3m")
+#   make quickstart   install, then from text to a chat model that answers (make quickstart ARGS="budget=4m")
 #   make test         lint, types, the layer contract, the fast tests
 #   make test-slow    the slow tests and those that drive a browser (make browser installs Chromium)
 #   make docs         the documentation, in site/
@@ -22,7 +22,7 @@ quickstart:
 		'Installing lmwright into .venv: 0.3 GB to download, 1.4 GB on disk, a minute or two;' \
 		'2.8 GB to download where pip brings torch with its GPU libraries (Linux on x86-64).'
 	@$(MAKE) --no-print-directory .venv/.base
-	@echo 'Then, from text to a chat model: about 6 minutes on two cores (ARGS="budget=3m" for less).'
+	@echo 'Then, from text to a chat model: about 8 minutes on two cores (ARGS="budget=4m" for less).'
 	$(BIN)/lmwright run quickstart $(ARGS)
 
 test: lint

@@ -9,7 +9,7 @@ from lmwright.pipeline.step import StepType
 class ChatEvaluationConfig(Config):
     """Score the models of a run on what its corpus holds out."""
 
-    questions: int = Field(2_000, gt=0)
+    questions: int = Field(2_400, gt=0)
     """At most this many test questions per model, evenly spread over their kinds."""
     base_questions: int = Field(100, gt=0)
     """At most this many for the base model, which was never taught to answer."""
