@@ -23,9 +23,10 @@ export class Timing {
     if (!this.#pieces) return [];
     const tokens = this.usage?.completion_tokens ?? this.#pieces;
     const words = [`${tokens} ${tokens === 1 ? "token" : "tokens"}`];
-    // The first token's time is the prompt's, not the answer's; very short answers tell no speed.
+    // The first token's time is the prompt's, not the answer's; an answer that came in one burst tells
+    // no speed.
     const seconds = (this.#last - this.#first) / 1000;
-    const speed = seconds > 0 ? (this.#pieces - 1) / seconds : 0;
+    const speed = seconds > 0.02 ? (this.#pieces - 1) / seconds : 0;
     if (this.#pieces >= 4 && speed > 0) {
       words.push(`${speed < 10 ? speed.toFixed(1) : Math.round(speed)} tokens/s`);
     }
