@@ -105,6 +105,7 @@ STEPS = (
         optional=frozenset({"text", "model"}),
         output="model",
         needs=frozenset({"chats"}),
+        estimate="lmwright.training.estimate:pretrain",
         summary="Fine-tune on conversations, training the assistant's tokens only",
     ),
 )
