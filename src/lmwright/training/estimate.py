@@ -12,8 +12,8 @@ USUAL_ROW = 256
 """Tokens in a row, as the packing steps cut them by default."""
 
 PROCESS_BYTES = 1_000_000_000
-"""PyTorch, its compiler and kernels, and the data in memory: on the quickstart 1.5 GB at the peak of
-pretraining, 0.53 GB of them the model's tensors."""
+"""PyTorch, its compiler and kernels, and the data in memory: on the quickstart 1.5 GB at the peak
+of pretraining, 0.53 GB of them the model's tensors."""
 
 
 def pretrain(config: ShapeConfig) -> Estimate:
