@@ -6,8 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 # Threads that wait for each other in a product spin, by default so long that one more busy process
-# on two cores made training ten times slower; a short spin costs nothing measurable alone. Read
-# when torch is first imported.
+# on two cores made training ten times slower (docs/experiments.md). Read when torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
