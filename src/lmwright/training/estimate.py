@@ -1,9 +1,9 @@
 """What a training step will need, said before it runs; torch-free."""
 
 from lmwright.models import accounting
-from lmwright.models.config import TransformerConfig
 from lmwright.pipeline.step import Estimate
 from lmwright.training.commands import ShapeConfig
+from lmwright.training.shape import transformer_config
 
 USUAL_VOCABULARY = 2048
 """The recipe's tokenizer decides; a dry run has not seen it yet."""
@@ -18,17 +18,7 @@ of pretraining, 0.53 GB of them the model's tensors."""
 
 def pretrain(config: ShapeConfig) -> Estimate:
     """Memory and size of the model that a training step starts from nothing."""
-    shape = TransformerConfig(
-        vocab_size=USUAL_VOCABULARY,
-        hidden_size=config.hidden_size,
-        intermediate_size=config.intermediate_size,
-        num_hidden_layers=config.num_hidden_layers,
-        num_attention_heads=config.num_attention_heads,
-        num_key_value_heads=config.num_key_value_heads,
-        head_dim=config.head_dim,
-        max_position_embeddings=config.max_position_embeddings,
-        tie_word_embeddings=True,
-    )
+    shape = transformer_config(config, USUAL_VOCABULARY)
     rows = config.micro_rows or max(1, config.batch_tokens // USUAL_ROW)
     needed = accounting.training_memory_bytes(shape, rows, USUAL_ROW, "float32", config.optimizer)
     total = accounting.parameters(shape)["total"]

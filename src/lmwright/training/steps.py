@@ -12,17 +12,16 @@ from lmwright import models, tokens
 from lmwright.core.duration import Duration
 from lmwright.core.errors import LmwrightError
 from lmwright.models import accounting
-from lmwright.models.config import TransformerConfig
 from lmwright.models.transformer import Decoder
 from lmwright.tokens import shards as token_shards
 from lmwright.tokens.loader import Loader
-from lmwright.tokens.packing import PackedRows
 from lmwright.training import budget, callbacks, optimizers
 from lmwright.training.commands import LoopConfig, PretrainConfig, SFTConfig, ShapeConfig
 from lmwright.training.data import Mixed
 from lmwright.training.objectives.causal_lm import CausalLM
 from lmwright.training.objectives.loss import Objective
 from lmwright.training.objectives.sft import SFT
+from lmwright.training.shape import transformer_config
 from lmwright.training.trainer import Data, LoopSettings, Trainer
 from lmwright.training.validation import ValidationLoss
 
@@ -44,9 +43,9 @@ def pretrain(config: PretrainConfig, run: "StepRun", *, shards: Path, tokenizer:
     """
     started = perf_counter()
     model = new_model(config, tokenizer)
-    rows = open_split(shards, "train")
+    rows = token_shards.open(shards, "train")
     loader = Loader(rows, batch_rows=batch_rows(config, rows.row_length), seed=config.seed)
-    measure = ValidationLoss(open_split(shards, "validation"), CausalLM(), config.seed)
+    measure = ValidationLoss(token_shards.open(shards, "validation"), CausalLM(), config.seed)
     train(config, run, model, CausalLM(), loader, {"validation": measure}, started=started)
     models.save(model, run.output, tokenizer=tokenizer)
 
@@ -72,19 +71,19 @@ def sft(
     """
     started = perf_counter()
     trained = models.load(model) if model else new_model(config, tokenizer)
-    rows = open_split(shards, "train")
+    rows = token_shards.open(shards, "train")
     total = batch_rows(config, rows.row_length)
     text_rows = round(total * config.text_fraction) if text and total > 1 else 0
     loaders = [Loader(rows, batch_rows=total - text_rows, seed=config.seed)]
     if text and text_rows:
-        text_split = open_split(text, "train")
+        text_split = token_shards.open(text, "train")
         if text_split.row_length != rows.row_length:
             raise LmwrightError(
                 f"text has rows of {text_split.row_length} tokens and chats of {rows.row_length}",
                 hint="give both packing steps the same row_length",
             )
         loaders.append(Loader(text_split, batch_rows=text_rows, seed=config.seed + 1))
-    measure = ValidationLoss(open_split(shards, "validation"), SFT(), config.seed)
+    measure = ValidationLoss(token_shards.open(shards, "validation"), SFT(), config.seed)
     objective = SFT(prompts=config.prompts)
     train(config, run, trained, objective, Mixed(loaders), {"validation": measure}, started=started)
     words = tokens.load(tokenizer)
@@ -265,16 +264,9 @@ def new_model(config: ShapeConfig, tokenizer: Path) -> Decoder:
     """A decoder with fresh weights for this tokenizer's vocabulary."""
     words = tokens.load(tokenizer)
     model = Decoder(
-        TransformerConfig(
-            vocab_size=words.vocab_size,
-            hidden_size=config.hidden_size,
-            intermediate_size=config.intermediate_size,
-            num_hidden_layers=config.num_hidden_layers,
-            num_attention_heads=config.num_attention_heads,
-            num_key_value_heads=config.num_key_value_heads,
-            head_dim=config.head_dim,
-            max_position_embeddings=config.max_position_embeddings,
-            tie_word_embeddings=True,
+        transformer_config(
+            config,
+            words.vocab_size,
             bos_token_id=words.bos_token_id,
             eos_token_id=words.eos_token_id,
             pad_token_id=words.pad_token_id,
@@ -282,11 +274,6 @@ def new_model(config: ShapeConfig, tokenizer: Path) -> Decoder:
     )
     model.initialize(config.seed)
     return model
-
-
-def open_split(folder: Path, split: str) -> PackedRows:
-    """Packed rows of one split, memory-mapped."""
-    return token_shards.open(folder, split)
 
 
 def batch_rows(config: LoopConfig, length: int) -> int:
