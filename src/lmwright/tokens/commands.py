@@ -28,7 +28,7 @@ class PackTextConfig(Config):
 
 
 class PackChatsConfig(Config):
-    """Turn the corpus's chats into rows of tokens whose assistant turns are trained."""
+    """Turn the corpus's chats into rows of tokens, marking the assistant's turns."""
 
     row_length: int = Field(default=128, ge=2)
     """Tokens in a row; longer chats are left out, and counted."""
@@ -59,7 +59,7 @@ STEPS: tuple[StepType, ...] = (
         inputs={"corpus": "corpus", "tokenizer": "tokenizer"},
         output="token_shards",
         needs=frozenset({"chats"}),
-        summary="Pack chats into rows of tokens; only the assistant's turns are trained.",
+        summary="Pack chats into rows of tokens, with the mask of the assistant's turns.",
     ),
 )
 
