@@ -1,68 +1,68 @@
 """The formats in which labelled sets are published: lines, columns, SQuAD, members of archives."""
 
-import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lmwright.core.errors import LmwrightError
 from lmwright.core.files import read_json
-from lmwright.corpora.sources import SourceFile, find_files
+from lmwright.corpora.sources import SourceFile
 
 
-def read_text(file: SourceFile | Path, encoding: str = "utf-8") -> str:
-    """A whole text file, decompressed; line ends become `\\n`.
-
-    Args:
-        file: on disk (perhaps `.gz`), or a member of an archive.
-        encoding: as its authors wrote it.
+def read_text(file: Path, encoding: str = "utf-8") -> str:
+    """A whole text file, decompressed where it ends in `.gz`; line ends become `\\n`.
 
     Raises:
         LmwrightError: if it cannot be read, or is not in that encoding.
     """
-    source = file if isinstance(file, SourceFile) else SourceFile(file)
-    try:
-        with source.bytes() as stream, io.TextIOWrapper(stream, encoding=encoding) as text:
-            return text.read()
-    except UnicodeDecodeError as error:
-        raise LmwrightError(f"{source} is not {encoding}: {error}") from error
+    with SourceFile(file).bytes() as stream:
+        return decoded(stream.read(), str(file), encoding)
 
 
-def lines(file: SourceFile | Path, encoding: str = "utf-8") -> list[str]:
-    """The lines of a text file, without their ends.
+def lines(file: Path, encoding: str = "utf-8") -> list[str]:
+    """The lines of a text file, without their ends."""
+    return split_lines(read_text(file, encoding))
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines of a text, without their ends.
 
     Only `\\n` ends a line: some sets hold U+0085 and its kin inside sentences, where
     `str.splitlines` would cut.
     """
-    text = read_text(file, encoding)
     return text.removesuffix("\n").split("\n") if text else []
 
 
-def members(archive: Path, pattern: str) -> list[SourceFile]:
-    """The members of a zip archive whose whole name matches a regular expression, sorted.
+def members(archive: Path, pattern: str) -> dict[str, bytes]:
+    """The members of a zip archive whose whole name matches a regular expression, sorted by name.
 
     Raises:
         LmwrightError: if the archive cannot be read, or nothing matches.
     """
-    found = [f for f in find_files(str(archive), None) if re.fullmatch(pattern, f.member or "")]
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            names = sorted(name for name in opened.namelist() if re.fullmatch(pattern, name))
+            found = {name: opened.read(name) for name in names}
+    except (zipfile.BadZipFile, zlib.error, OSError) as error:
+        raise LmwrightError(f"{archive} is corrupt or cut short: {error}") from error
     if not found:
         raise LmwrightError(f"{archive} has no member that matches {pattern}")
     return found
 
 
-def zip_bytes(archive: Path, member: str) -> bytes:
-    """The content of one member.
+def decoded(data: bytes, name: str, encoding: str = "utf-8") -> str:
+    """The text of a file's bytes; line ends become `\\n`.
 
     Raises:
-        LmwrightError: if the archive or the member cannot be read.
+        LmwrightError: if they are not in that encoding, naming the file.
     """
-    with SourceFile(archive, member).bytes() as stream:
-        try:
-            return stream.read()
-        except zipfile.BadZipFile as error:
-            raise LmwrightError(f"{archive}!{member} is corrupt: {error}") from error
+    try:
+        return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise LmwrightError(f"{name} is not {encoding}: {error}") from error
 
 
 def blocks(file: Path) -> Iterator[tuple[list[str], list[list[str]]]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lmwright.corpora.catalog import Dataset, Row
-from lmwright.corpora.formats import members, read_text
+from lmwright.corpora.formats import decoded, members
 
 _ARCHIVE = "movie_reviews/movie_reviews.zip"
 _LABELS = {"neg": "negative", "pos": "positive"}
@@ -16,11 +16,11 @@ _SPLIT_OF_FOLD = {8: "validation", 9: "test"}
 
 def read(folder: Path, _: str) -> Iterator[tuple[str, Row]]:
     """A review per file, a sentence per line."""
-    for file in members(folder / _ARCHIVE, _MEMBER):
-        match = re.fullmatch(_MEMBER, file.member or "")
+    for name, data in members(folder / _ARCHIVE, _MEMBER).items():
+        match = re.fullmatch(_MEMBER, name)
         assert match is not None  # `members` matched it
         split = _SPLIT_OF_FOLD.get(int(match[2]), "train")
-        yield split, {"text": read_text(file).strip(), "label": _LABELS[match[1]]}
+        yield split, {"text": decoded(data, name).strip(), "label": _LABELS[match[1]]}
 
 
 DATASET = Dataset(

@@ -1,12 +1,13 @@
 """RTE: does the first sentence entail the second? The first three challenges."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 from lmwright.core.errors import LmwrightError
 from lmwright.corpora.catalog import HELD_OUT, Dataset, Row
-from lmwright.corpora.formats import zip_bytes
+from lmwright.corpora.formats import members
 from lmwright.corpora.splits import content_hash
 
 _ARCHIVE = "rte/rte.zip"
@@ -26,7 +27,7 @@ def read(folder: Path, _: str) -> Iterator[tuple[str, Row]]:
 
 def _pairs(archive: Path, member: str) -> Iterator[Row]:
     try:
-        root = ElementTree.fromstring(zip_bytes(archive, member))
+        root = ElementTree.fromstring(members(archive, re.escape(member))[member])
     except ElementTree.ParseError as error:
         raise LmwrightError(f"{archive}!{member} is not XML: {error}") from error
     for pair in root:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from lmwright.corpora.catalog import Dataset, Row, hash_splits
-from lmwright.corpora.formats import members, read_text
+from lmwright.corpora.formats import decoded, members
 
 _ARCHIVE = "prose/state_union.zip"
 # The transcripts were typed in places; quotation marks and dashes of these are not UTF-8.
@@ -16,11 +16,13 @@ _ENCODINGS = {
 
 def read(folder: Path, _: str) -> Iterator[tuple[str, Row]]:
     """An address per file, `YEAR-PRESIDENT.txt`."""
-    files = members(folder / _ARCHIVE, r"state_union/\d{4}-.+\.txt")
-    titles = [PurePosixPath(file.member or "").stem for file in files]
-    splits = hash_splits(titles)
-    for file, title in zip(files, titles, strict=True):
-        text = read_text(file, _ENCODINGS.get(title, "utf-8")).strip()
+    addresses = {
+        PurePosixPath(name).stem: data
+        for name, data in members(folder / _ARCHIVE, r"state_union/\d{4}-.+\.txt").items()
+    }
+    splits = hash_splits(addresses)
+    for title, data in addresses.items():
+        text = decoded(data, title, _ENCODINGS.get(title, "utf-8")).strip()
         yield splits[title], {"text": text, "source": title}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lmwright.corpora.catalog import Dataset, Row, hash_splits
-from lmwright.corpora.formats import members, read_text
+from lmwright.corpora.formats import decoded, members
 
 _ARCHIVE = "prose/webtext.zip"
 
@@ -14,9 +14,9 @@ def read(folder: Path, _: str) -> Iterator[tuple[str, Row]]:
     """Passages between empty lines; a file without any is one passage."""
     # Collected from pages of many encodings; all but the script of the Grail are no UTF-8.
     rows = [
-        {"text": passage.strip("\n"), "source": str(file.member)}
-        for file in members(folder / _ARCHIVE, r"webtext/\w+\.txt")
-        for passage in re.split(r"\n\s*\n", read_text(file, "cp1252"))
+        {"text": passage.strip("\n"), "source": name}
+        for name, data in members(folder / _ARCHIVE, r"webtext/\w+\.txt").items()
+        for passage in re.split(r"\n\s*\n", decoded(data, name, "cp1252"))
         if passage.strip()
     ]
     splits = hash_splits(row["text"] for row in rows)
