@@ -20,6 +20,8 @@ SHAPES = {
     "one head each": {"num_key_value_heads": 4},
     "one key head": {"num_key_value_heads": 1},
     "sliding": {
+        "model_type": "qwen3",
+        "query_key_norm": True,
         "sliding_window": 5,
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
     },

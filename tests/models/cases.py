@@ -24,11 +24,14 @@ def random_shape(seed, **fixed):
         "num_attention_heads": heads * groups,
         "num_key_value_heads": heads,
         "head_dim": draw.choice([4, 8, 16]),
-        "rms_norm_eps": draw.choice([1e-6, 1e-5]),
+        "norm_eps": draw.choice([1e-6, 1e-5]),
         "rope_theta": draw.choice([1e3, 1e4, 1e6]),
         "tie_word_embeddings": draw.random() < 0.5,
         "attention_bias": draw.random() < 0.3,
+        "model_type": "qwen3",
+        "query_key_norm": True,
     }
+    shape["attention_output_bias"] = shape["attention_bias"]
     return shape | fixed
 
 

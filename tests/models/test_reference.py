@@ -18,6 +18,9 @@ SEEDS = range(8)
 def reference(seed, folder, dtype=torch.float32, **fixed):
     """A random Qwen3 of transformers, saved to `folder`."""
     shape = random_shape(seed, **fixed)
+    shape["rms_norm_eps"] = shape.pop("norm_eps")
+    for ours in ("model_type", "query_key_norm", "attention_output_bias"):
+        shape.pop(ours)
     shape["rope_parameters"] = {"rope_type": "default", "rope_theta": shape.pop("rope_theta")}
     fill(Qwen3ForCausalLM(Qwen3Config(**shape)), seed).to(dtype).save_pretrained(folder)
     # Opened again: converting a model in memory rounds its rotary frequencies too.

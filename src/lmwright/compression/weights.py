@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from lmwright.compression.linear import QuantizedLinear
 from lmwright.core.errors import LmwrightError
-from lmwright.models import exchange, families
+from lmwright.models import exchange
+from lmwright.models.assembly import assemble, our_name, published_name
 from lmwright.models.exchange import SavesItself
 from lmwright.models.hub import locate
+from lmwright.models.layers.norms import LayerNorm, RMSNorm
 from lmwright.models.transformer import Decoder
 
 FORMAT = "pack-quantized"
@@ -66,20 +68,20 @@ def save(
     Raises:
         LmwrightError: if `folder` holds something else, or cannot be written.
     """
-    published = families.find(model.config.model_dump()).published_name
+    config = model.config
     quantized = {n for n, module in model.named_modules() if isinstance(module, QuantizedLinear)}
     weights: dict[str, Tensor] = {}
     for name, weight in model.state_dict().items():
         layer, _, part = name.rpartition(".")
         if layer in quantized and part == "weight":
-            weights[published(f"{layer}.weight_packed")] = pack(weight)
-            weights[published(f"{layer}.weight_shape")] = torch.tensor(weight.shape)
+            weights[published_name(config, f"{layer}.weight_packed")] = pack(weight)
+            weights[published_name(config, f"{layer}.weight_shape")] = torch.tensor(weight.shape)
         elif layer in ("embed_tokens", "lm_head"):
-            weights[published(name)] = weight.to(torch.bfloat16)
+            weights[published_name(config, name)] = weight.to(torch.bfloat16)
         else:
-            weights[published(name)] = weight
+            weights[published_name(config, name)] = weight
     extra = {
-        "torch_dtype": str(model.norm.weight.dtype).removeprefix("torch."),
+        "torch_dtype": str(_norm_dtype(model)).removeprefix("torch."),
         "quantization_config": _quantization_config(),
     }
     exchange.write_folder(
@@ -105,20 +107,25 @@ def load(folder_or_id: str | Path, *, dtype: torch.dtype | None = None) -> Decod
     _check_format(values["quantization_config"], folder)
     config = exchange.config_from(values, folder)
     published, layers = _unpacked(exchange.read_weights(folder), folder)
-    our_name = families.find(values).our_name
 
-    def prepare(model: Decoder) -> None:
+    def prepare(model: nn.Module) -> None:
         linear = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
-        for name in (our_name(layer) for layer in layers):
+        for name in (our_name(config, layer) for layer in layers):
             if name in linear:
                 old = linear[name]
                 bias = old.bias is not None
                 _replace(model, name, QuantizedLinear(old.in_features, old.out_features, bias))
 
-    model = exchange.assemble(
+    model = assemble(
         config, published, folder, dtype=dtype or _stated_dtype(values, folder), prepare=prepare
     )
     return model.requires_grad_(False)
+
+
+def _norm_dtype(model: nn.Module) -> torch.dtype:
+    """What the model computes in: the dtype of a weight that is never quantised."""
+    norms = (m.weight for m in model.modules() if isinstance(m, (RMSNorm, LayerNorm)))
+    return next(norms).dtype
 
 
 def pack(values: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Keys and values of running sequences: one contiguous slot a sequence, growing geometrically."""
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
 
@@ -28,6 +28,8 @@ class _Pass:
     """(B, T) position of each input token."""
     rules: dict[int | None, Tensor] = field(default_factory=dict)
     """(B, 1, 1, S) additive masks by window, built once and shared by the layers."""
+    bias: Tensor | None = None
+    """(B or 1, H, T, S) of ALiBi or T5, built once and shared by the layers."""
 
 
 class KVCache:
@@ -92,15 +94,24 @@ class KVCache:
             values[rows, :, : v.shape[2]] = v
             # Padding stands to the right of every real query, where causal attention never looks;
             # what is stored there lies beyond the row's length and is overwritten later.
-            return attention.attend(q, k, v, rule)
+            bias = self._bias(now, rule, now.positions[:1])
+            return attention.attend(q, k, v, replace(rule, bias=bias))
         row = torch.arange(k.shape[0], device=k.device)
         position = now.positions[:, 0]
         keys[row, :, position] = k[:, :, 0]
         values[row, :, position] = v[:, :, 0]
         seen = max(now.new_lengths)
         mask = self._mask(now, rule.window, seen, q.dtype)
-        rule = replace(rule, mask=mask, causal=False, window=None)
+        keys_at = torch.arange(seen, device=k.device)[None]
+        bias = self._bias(now, rule, keys_at)
+        rule = replace(rule, mask=mask, causal=False, window=None, bias=bias)
         return _attend_one_query(q, keys[: len(row), :, :seen], values[: len(row), :, :seen], rule)
+
+    def memory(
+        self, layer: int, project: Callable[[], tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        """Keys and values of an encoder's output: rows come and go here, encoders' do not."""
+        raise NotImplementedError("rows of an encoder-decoder are not batched continuously")
 
     def remove(self, rows: Collection[int]) -> list[int]:
         """Drop rows and close the gaps with the last ones.
@@ -167,6 +178,15 @@ class KVCache:
                 before = stored[layer]
                 grown[: before.shape[0], :, : before.shape[2]] = before
             stored[layer] = grown
+
+    def _bias(self, now: _Pass, rule: AttentionRule, keys_at: Tensor) -> Tensor | None:
+        """The rule's bias for the queries of the pass, computed once and shared by the layers."""
+        if rule.bias is None or isinstance(rule.bias, Tensor):
+            return rule.bias
+        if now.bias is None:
+            at = keys_at if now.joining else now.positions
+            now.bias = rule.bias(at, keys_at)
+        return now.bias
 
     def _mask(self, now: _Pass, window: int | None, seen: int, dtype: torch.dtype) -> Tensor:
         mask = now.rules.get(window)

@@ -28,7 +28,9 @@ def parameters(config: TransformerConfig | Mapping[str, Any]) -> dict[str, int]:
     queries, keys = c.num_attention_heads * head, c.num_key_value_heads * head
     attention = width * (queries + 2 * keys) + queries * width
     if c.attention_bias:
-        attention += queries + 2 * keys + width
+        attention += queries + 2 * keys
+    if c.attention_output_bias:
+        attention += width
     parts = {
         "embedding": c.vocab_size * width,
         "attention": c.num_hidden_layers * attention,
@@ -46,7 +48,9 @@ def matrix_parameters(config: TransformerConfig | Mapping[str, Any]) -> int:
     biases = 0
     if c.attention_bias:
         heads = c.num_attention_heads + 2 * c.num_key_value_heads
-        biases = c.num_hidden_layers * (heads * c.head_dim + c.hidden_size)
+        biases += c.num_hidden_layers * heads * c.head_dim
+    if c.attention_output_bias:
+        biases += c.num_hidden_layers * c.hidden_size
     output = c.vocab_size * c.hidden_size
     return parts["attention"] - biases + parts["feed_forward"] + output
 

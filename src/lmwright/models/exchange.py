@@ -1,7 +1,7 @@
 """Model folders in the field's layout: config.json, safetensors, generation_config.json."""
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from lmwright.core.errors import LmwrightError
 from lmwright.core.files import read_json, replaced_folder, write_json
 from lmwright.models import families
-from lmwright.models.config import TransformerConfig
+from lmwright.models.assembly import assemble, published_weights
+from lmwright.models.config import Task, TransformerConfig
 from lmwright.models.hub import locate
-from lmwright.models.transformer import Decoder
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -30,7 +30,6 @@ TOKENIZER_FILES = (
 )
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
-_NAMED = 5  # weights listed in an error before "and N more"
 
 
 class SavesItself(Protocol):
@@ -41,16 +40,21 @@ class SavesItself(Protocol):
         ...
 
 
-def load(folder_or_id: str | Path, *, dtype: torch.dtype | None = None) -> Decoder:
+def load(
+    folder_or_id: str | Path, *, dtype: torch.dtype | None = None, task: Task | None = None
+) -> Any:
     """Open a model folder, or a model of the hub by its id.
 
     Args:
         folder_or_id: folder with config.json and safetensors (one file or shards); where there is
             no such folder, an id such as `Qwen/Qwen3-0.6B`.
         dtype: of the weights in memory; None: as stored.
+        task: what it is wanted for; None: what it was published for. A head that the weights lack
+            is drawn fresh (seed 0), and one that is not wanted is left out.
 
     Returns:
-        The model, in evaluation mode, its weights equal to the file's (converted to `dtype`).
+        The model (see `build.build` for its class), in evaluation mode, its weights equal to the
+        file's (converted to `dtype`).
 
     Raises:
         LmwrightError: if there is no such model, its family is unknown, a file is missing,
@@ -63,12 +67,13 @@ def load(folder_or_id: str | Path, *, dtype: torch.dtype | None = None) -> Decod
             f"{folder} holds quantised weights",
             hint="open it with lmwright.compression.load, or give the model it was made from",
         )
-    config = config_from(values, folder)
-    return assemble(config, read_weights(folder), folder, dtype=dtype)
+    config = config_from(values, folder, task)
+    changed = task is not None and task != families.find(values).task_of(values)
+    return assemble(config, read_weights(folder), folder, dtype=dtype, new_head=changed)
 
 
 def save(
-    model: Decoder,
+    model: nn.Module,
     folder: str | Path,
     *,
     tokenizer: str | Path | SavesItself | None = None,
@@ -86,9 +91,10 @@ def save(
     Raises:
         LmwrightError: if `folder` holds something else, or cannot be written.
     """
-    published = families.find(model.config.model_dump()).published_name
-    weights = {published(name): weight for name, weight in model.state_dict().items()}
-    write_folder(model.config, weights, folder, tokenizer=tokenizer, eos_token_id=eos_token_id)
+    config = model.config
+    assert isinstance(config, TransformerConfig)
+    weights = published_weights(model)
+    write_folder(config, weights, folder, tokenizer=tokenizer, eos_token_id=eos_token_id)
 
 
 def write_folder(
@@ -156,10 +162,12 @@ def read_config_json(folder: Path) -> dict[str, Any]:
     return values
 
 
-def config_from(values: Mapping[str, Any], folder: Path) -> TransformerConfig:
+def config_from(
+    values: Mapping[str, Any], folder: Path, task: Task | None = None
+) -> TransformerConfig:
     """`TransformerConfig.from_hf` with errors that name the folder."""
     try:
-        return TransformerConfig.from_hf(values)
+        return TransformerConfig.from_hf(values, task)
     except LmwrightError as error:
         raise LmwrightError(f"{folder}: {error.what}", hint=error.hint) from error
     except ValidationError as error:
@@ -199,77 +207,6 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
                 f"{path} is truncated or corrupt: {error}", hint="copy or download it again"
             ) from error
     return weights
-
-
-def assemble(
-    config: TransformerConfig,
-    published: Mapping[str, Tensor],
-    folder: Path,
-    *,
-    dtype: torch.dtype | None = None,
-    prepare: Callable[[Decoder], object] | None = None,
-) -> Decoder:
-    """Make a model from weights under their published names.
-
-    Args:
-        config: its shape.
-        published: the weights; copied, so that files may be replaced under the model.
-        folder: where they come from, for messages.
-        dtype: of the parameters in memory; None: as stored. Buffers stay as stored.
-        prepare: changes the empty model's modules before the weights enter.
-
-    Raises:
-        LmwrightError: if weights are missing, left over or of another shape.
-    """
-    family = families.find(config.model_dump())
-    weights = {family.our_name(name): weight for name, weight in published.items()}
-    if config.tie_word_embeddings:
-        weights.pop("lm_head.weight", None)  # some writers store the embedding twice
-    with torch.device("meta"):
-        model = Decoder(config)
-        if prepare is not None:
-            prepare(model)
-    _check_fit(model, weights, family.published_name, folder)
-    converted = {name for name, _ in model.named_parameters()}
-    # Copied out of the file's mapping, which is aligned to 8 bytes only, to what kernels like.
-    state = {
-        name: weight.to(dtype if name in converted else None, copy=True)
-        for name, weight in weights.items()
-    }
-    model.load_state_dict(state, assign=True)
-    return model.eval()
-
-
-def _check_fit(
-    model: nn.Module,
-    weights: Mapping[str, Tensor],
-    published: Callable[[str], str],
-    folder: Path,
-) -> None:
-    expected = model.state_dict()
-    missing = [published(name) for name in expected if name not in weights]
-    extra = [published(name) for name in weights if name not in expected]
-    misshapen = [
-        f"{published(name)} is {tuple(weights[name].shape)}, config.json says {tuple(want.shape)}"
-        for name, want in expected.items()
-        if name in weights and weights[name].shape != want.shape
-    ]
-    problems = [
-        f"{kind}: {_listing(found)}"
-        for kind, found in (
-            ("missing weights", missing),
-            ("weights without a place", extra),
-            ("weights of another shape", misshapen),
-        )
-        if found
-    ]
-    if problems:
-        raise LmwrightError(f"{folder} does not hold the model it describes; {'; '.join(problems)}")
-
-
-def _listing(names: list[str]) -> str:
-    rest = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _common_dtype(weights: Mapping[str, Tensor]) -> str:

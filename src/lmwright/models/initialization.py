@@ -3,10 +3,15 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from lmwright.models.layers.experts import Experts
+from lmwright.models.layers.norms import LayerNorm, RMSNorm
 
 # The projections that write into the residual stream.
 _OUTPUTS = ("o_proj", "down_proj")
+# Those whose outputs are logits.
+_LOGITS = ("lm_head", "project", "decoder")
 
 
 def initialize(model: nn.Module, generator: torch.Generator) -> None:
@@ -18,24 +23,34 @@ def initialize(model: nn.Module, generator: torch.Generator) -> None:
     first loss is that of the embedding alone; norms one, biases zero.
 
     Args:
-        model: a `Decoder`, or any module made of linear layers, embeddings and norms.
+        model: any module made of linear layers, embeddings, norms and experts.
         generator: source of randomness; drawn from in the order of `named_modules`.
     """
     config = getattr(model, "config", None)
     embedding_std = getattr(config, "initializer_range", 0.02)
     with torch.no_grad():
         for name, module in model.named_modules():
+            last = name.rsplit(".", 1)[-1]
             if isinstance(module, nn.Embedding):
                 module.weight.normal_(0.0, embedding_std, generator=generator)
             elif isinstance(module, nn.Linear):
-                if name.rsplit(".", 1)[-1] in _OUTPUTS:
+                if last in _OUTPUTS:
                     module.weight.zero_()
-                elif name == "lm_head":
+                elif last in _LOGITS:
                     module.weight.normal_(0.0, embedding_std, generator=generator)
                 else:
-                    bound = math.sqrt(3.0 / module.in_features)
-                    module.weight.uniform_(-bound, bound, generator=generator)
+                    _uniform(module.weight, module.in_features, generator)
                 if module.bias is not None:
                     module.bias.zero_()
-            elif hasattr(module, "eps") and isinstance(module.weight, nn.Parameter):
-                module.weight.fill_(1.0)
+            elif isinstance(module, (RMSNorm, LayerNorm)):
+                module.reset()
+            elif isinstance(module, Experts):
+                for part in (module.gate_proj, module.up_proj):
+                    if part is not None:
+                        _uniform(part, part.shape[-1], generator)
+                module.down_proj.zero_()
+
+
+def _uniform(weight: Tensor, inputs: int, generator: torch.Generator) -> None:
+    bound = math.sqrt(3.0 / inputs)
+    weight.uniform_(-bound, bound, generator=generator)

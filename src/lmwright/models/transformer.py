@@ -1,4 +1,4 @@
-"""The decoder: embedding, blocks, final norm, output projection."""
+"""The decoder: embedding, blocks, final norm, output projection; and the stack all models share."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,23 @@ from torch import Tensor, nn
 
 from lmwright.models.config import TransformerConfig
 from lmwright.models.initialization import initialize
-from lmwright.models.layers.attention import AttentionRule, Cache
+from lmwright.models.layers.attention import (
+    AttentionRule,
+    Cache,
+    PositionBias,
+    Rotary,
+    combined_rule,
+)
 from lmwright.models.layers.block import Block
-from lmwright.models.layers.norms import RMSNorm
-from lmwright.models.layers.positions import rotary_frequencies, rotary_table
+from lmwright.models.layers.norms import make_norm
+from lmwright.models.layers.positions import (
+    AlibiBias,
+    RelativeBias,
+    position_ids_from_mask,
+    rotary_table,
+    sinusoids,
+)
+from lmwright.models.layers.rope_scaling import scaled_frequencies
 
 
 @dataclass
@@ -19,40 +32,232 @@ class Output:
     """What a model returns."""
 
     logits: Tensor
-    """(B, T, V) unnormalised log-probabilities of the next token."""
+    """(B, T, V) unnormalised log-probabilities of the next token; a classifier's (B, classes); a
+    tagger's (B, T, tags); a span finder's (B, T, 2); an embedder's vectors (B, D)."""
 
 
-class Decoder(nn.Module):
-    """A causal language model.
+class Stack(nn.Module):
+    """Embeddings, positions, blocks and final norm: what decoders and encoders are made of.
 
     Modules carry the names that published LLaMA-like weights have, so that adapters and tools
     that address layers by name work unchanged.
 
     Args:
         config: the model's shape.
+        layers: number of blocks.
+        causal: whether a token sees only what comes before it.
+        cross: whether blocks also look at an encoder's output.
+        embeds: whether it has an embedding of its own; else `hidden_states` is given one.
     """
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(
+        self,
+        config: TransformerConfig,
+        layers: int,
+        *,
+        causal: bool,
+        cross: bool = False,
+        embeds: bool = True,
+    ) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.lm_head: nn.Module | None = None
-        if not config.tie_word_embeddings:
-            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.causal = causal
+        width = config.hidden_size
+        self.embed_tokens = nn.Embedding(config.vocab_size, width) if embeds else None
+        self.embed_positions: nn.Embedding | None = None
+        if config.positions == "learned":
+            rows = config.max_position_embeddings + config.position_offset
+            self.embed_positions = nn.Embedding(rows, width)
+        self.embed_token_types: nn.Embedding | None = None
+        if config.token_type_vocab_size:
+            self.embed_token_types = nn.Embedding(config.token_type_vocab_size, width)
+        self.embed_norm = make_norm(config) if config.embedding_norm else None
+        self.dropout = nn.Dropout(config.dropout) if config.dropout else None
+        self.position_bias = self._position_bias()
+        self.layers = nn.ModuleList(Block(config, i, cross) for i in range(layers))
+        self.norm = make_norm(config) if config.final_norm else None
 
     def initialize(self, seed: int) -> None:
         """Draw fresh weights, the same for the same seed; see `initialization.initialize`."""
         initialize(self, torch.Generator().manual_seed(seed))
 
+    def hidden_states(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cache: Cache | None = None,
+        document_ids: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        *,
+        embedding: nn.Embedding | None = None,
+        memory: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+    ) -> Tensor:
+        """The normalised stream after the last block.
+
+        Args:
+            input_ids: (B, T) integers.
+            attention_mask: (B, S), 1 where a token is real and 0 where it is padding, on either
+                side; S counts cached positions too.
+            position_ids: (B or 1, T); None: by the config's `position_rule`, which is that of the
+                family's reference. Must be given with a cache.
+            cache: keys and values of earlier positions.
+            document_ids: (B, T), 0 for padding; no token sees another document's.
+            token_type_ids: (B, T), segment of each token; None: all 0.
+            embedding: in place of an own one.
+            memory: (B, S', D), an encoder's output.
+            memory_mask: (B, S'), 0 where it is padding.
+
+        Returns:
+            (B, T, D).
+        """
+        if position_ids is None:
+            if cache is not None:
+                raise ValueError("with a cache, position_ids must say where the new tokens stand")
+            position_ids = self._position_ids(input_ids, attention_mask)
+        x = self._embed(input_ids, position_ids, token_type_ids, embedding)
+        rotary = self._rotary(position_ids, x.dtype)
+        rules = self._rules(attention_mask, document_ids, position_ids, cache is not None)
+        memory_rule = None
+        if memory is not None:
+            seen = None if memory_mask is None else memory_mask.bool()[:, None, None, :]
+            memory_rule = AttentionRule(
+                mask=seen,
+                causal=False,
+                scale=self.config.attention_scale,
+                dropout=self.config.attention_dropout if self.training else 0.0,
+            )
+        for index, block in enumerate(self.layers):
+            window = self.config.window(index)
+            x = block(x, rotary[window is not None], rules[window], cache, memory, memory_rule)
+        return x if self.norm is None else self.norm(x)
+
+    def _position_bias(self) -> AlibiBias | RelativeBias | None:
+        config = self.config
+        if config.positions == "alibi":
+            return AlibiBias(config.num_attention_heads)
+        if config.positions == "relative":
+            return RelativeBias(
+                config.relative_buckets,
+                config.relative_max_distance,
+                config.num_attention_heads,
+                bidirectional=not self.causal,
+            )
+        return None
+
+    def _position_ids(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """(B or 1, T) by the rule of the family's reference."""
+        rule = self.config.position_rule
+        if rule == "non_padding" and self.config.pad_token_id is not None:
+            # Padding itself gets -1: with the offset, the table's row for padding.
+            real = input_ids != self.config.pad_token_id
+            return (real.long().cumsum(dim=-1) * real) - 1
+        if rule == "attention_mask" and attention_mask is not None:
+            return position_ids_from_mask(attention_mask)
+        return torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+
+    def _embed(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        token_type_ids: Tensor | None,
+        embedding: nn.Embedding | None,
+    ) -> Tensor:
+        config, table = self.config, embedding or self.embed_tokens
+        assert table is not None, "a stack without an embedding must be given one"
+        x: Tensor = table(input_ids)
+        if config.embedding_scale != 1.0:
+            # Rounded to the weights' dtype first, as the published models were trained.
+            x = x * torch.tensor(config.embedding_scale, dtype=x.dtype, device=x.device)
+        if self.embed_token_types is not None:
+            kinds = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+            x = x + self.embed_token_types(kinds)
+        if self.embed_positions is not None:
+            x = x + self.embed_positions(position_ids + config.position_offset)
+        elif config.positions == "sinusoidal":
+            x = x + sinusoids(position_ids + config.position_offset, x.shape[-1]).to(x.dtype)
+        if self.embed_norm is not None:
+            x = self.embed_norm(x)
+        return x if self.dropout is None else self.dropout(x)
+
+    def _rotary(self, position_ids: Tensor, dtype: torch.dtype) -> tuple[Rotary | None, ...]:
+        """Angles for layers that see everything, and for those with a window."""
+        config = self.config
+        if config.positions != "rotary":
+            return (None, None)
+
+        def table(local: bool) -> Rotary:
+            frequencies, factor = scaled_frequencies(config, position_ids, local=local)
+            cos, sin = rotary_table(position_ids, frequencies, factor)
+            return cos.to(dtype), sin.to(dtype)
+
+        full = table(local=False)
+        return (full, full if config.rope_local_theta is None else table(local=True))
+
+    def _rules(
+        self,
+        attention_mask: Tensor | None,
+        document_ids: Tensor | None,
+        position_ids: Tensor,
+        cached: bool,
+    ) -> dict[int | None, AttentionRule]:
+        """One rule per kind of layer, so that masks are built once and not in every layer."""
+        config = self.config
+        mask = None
+        if attention_mask is not None:
+            mask = attention_mask.bool()[:, None, None, :]
+        if document_ids is not None:
+            same = document_ids[:, None, :, None] == document_ids[:, None, None, :]
+            same = same & (document_ids != 0)[:, None, None, :]
+            mask = same if mask is None else mask & same
+        bias: Tensor | PositionBias | None = self.position_bias
+        if self.position_bias is not None and not cached:
+            bias = self.position_bias(position_ids, position_ids)
+        rules = {}
+        for window in {config.window(index) for index in range(len(self.layers))}:
+            rule = AttentionRule(
+                mask=mask,
+                causal=self.causal,
+                window=window,
+                soft_cap=config.attention_soft_cap,
+                bias=bias,
+                positions=position_ids if callable(bias) else None,
+                scale=config.attention_scale,
+                dropout=config.attention_dropout if self.training else 0.0,
+            )
+            # A cache alone knows which positions its keys have.
+            rules[window] = rule if cached else combined_rule(rule, position_ids.shape[1])
+        return rules
+
+
+class Decoder(Stack):
+    """A causal language model.
+
+    Args:
+        config: the model's shape.
+        output: whether it has an output projection, tied or not; else it is a backbone.
+    """
+
+    def __init__(self, config: TransformerConfig, *, output: bool = True) -> None:
+        super().__init__(config, config.num_hidden_layers, causal=True)
+        self.lm_head: nn.Module | None = None
+        if output and not config.tie_word_embeddings:
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=config.output_bias)
+
     @property
     def output_weight(self) -> Tensor:
         """(V, D) of the output projection: the embedding where they are tied."""
         module = self.embed_tokens if self.lm_head is None else self.lm_head
+        assert module is not None
         weight = module.weight
         assert isinstance(weight, Tensor)
         return weight
+
+    @property
+    def output_bias(self) -> Tensor | None:
+        """(V,) of the output projection, where it has one."""
+        return getattr(self.lm_head, "bias", None)
 
     def forward(
         self,
@@ -62,87 +267,16 @@ class Decoder(nn.Module):
         cache: Cache | None = None,
         document_ids: Tensor | None = None,
     ) -> Output:
-        """Score the next token after every position.
-
-        Args:
-            input_ids: (B, T) integers.
-            attention_mask: (B, S), 1 where a token is real and 0 where it is padding, on either
-                side; S counts cached positions too.
-            position_ids: (B or 1, T); None: 0, 1, ... from the left, also under padding on the
-                left, as the reference does. Must be given with a cache.
-            cache: keys and values of earlier positions.
-            document_ids: (B, T), 0 for padding; no token sees another document's.
-        """
+        """Score the next token after every position; see `hidden_states` for the arguments."""
         hidden = self.hidden_states(input_ids, attention_mask, position_ids, cache, document_ids)
         return Output(logits=self.project(hidden))
 
-    def hidden_states(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        cache: Cache | None = None,
-        document_ids: Tensor | None = None,
-    ) -> Tensor:
-        """The normalised stream (B, T, D) that `project` turns into logits; see `forward`."""
-        if position_ids is None:
-            if cache is not None:
-                raise ValueError("with a cache, position_ids must say where the new tokens stand")
-            position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
-        x = self.embed_tokens(input_ids)
-        config = self.config
-        frequencies = rotary_frequencies(config.head_dim, config.rope_theta, x.device)
-        cos, sin = (table.to(x.dtype) for table in rotary_table(position_ids, frequencies))
-        rules = self._rules(attention_mask, document_ids, cache is not None)
-        for index, block in enumerate(self.layers):
-            x = block(x, cos, sin, rules[config.window(index)], cache)
-        hidden: Tensor = self.norm(x)
-        return hidden
-
     def project(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of normalised states (..., D)."""
+        assert self.embed_tokens is not None
         if self.lm_head is None:
-            return F.linear(hidden, self.embed_tokens.weight)
-        logits: Tensor = self.lm_head(hidden)
-        return logits
-
-    def _rules(
-        self, attention_mask: Tensor | None, document_ids: Tensor | None, cached: bool
-    ) -> dict[int | None, AttentionRule]:
-        """One rule per kind of layer, so that the mask is built once and not in every layer."""
-        windows = {self.config.window(index) for index in range(self.config.num_hidden_layers)}
-        return {w: attention_rule(attention_mask, document_ids, w, cached) for w in windows}
-
-
-def attention_rule(
-    attention_mask: Tensor | None,
-    document_ids: Tensor | None,
-    window: int | None = None,
-    cached: bool = False,
-) -> AttentionRule:
-    """Causal attention within documents that skips padding.
-
-    Args:
-        attention_mask: (B, S), 0 where a token is padding.
-        document_ids: (B, T), 0 where a token is padding.
-        window: positions a query sees, itself included.
-        cached: whether a cache will add the causal condition.
-    """
-    mask = None
-    if attention_mask is not None:
-        mask = attention_mask.bool()[:, None, None, :]
-    if document_ids is not None:
-        same = document_ids[:, None, :, None] == document_ids[:, None, None, :]
-        same = same & (document_ids != 0)[:, None, None, :]
-        mask = same if mask is None else mask & same
-    if mask is None or cached:  # a cache alone knows which positions the queries have
-        return AttentionRule(mask=mask, window=window)
-    length = mask.shape[-1]
-    position = torch.arange(length, device=mask.device)
-    distance = position[:, None] - position[None, :]
-    seen = distance >= 0
-    if window is not None:
-        seen = seen & (distance < window)
-    # Added to the scores by every layer, forward and backward: three times cheaper than a bool.
-    additive = torch.zeros(mask.shape, device=mask.device).masked_fill(~(mask & seen), -torch.inf)
-    return AttentionRule(mask=additive, causal=False)
+            logits = F.linear(hidden, self.embed_tokens.weight)
+        else:
+            logits = self.lm_head(hidden)
+        cap = self.config.final_logit_soft_cap
+        return logits if cap is None else cap * torch.tanh(logits / cap)

@@ -16,6 +16,7 @@ from torch import nn
 from lmwright.core import device
 from lmwright.core.duration import Duration
 from lmwright.core.errors import LmwrightError
+from lmwright.models.layers.block import Block
 from lmwright.training.objectives.loss import Batch, Objective
 
 Precision = Literal["float32", "bfloat16"]
@@ -254,7 +255,7 @@ def _worth_compiling(wishes: Wishes, eager_seconds: float, reasons: list[str]) -
 
 
 def compile_blocks(model: nn.Module) -> None:
-    """Compile each block of a decoder on its own: one compilation serves them all.
+    """Compile each block of a transformer on its own: one compilation serves them all.
 
     Per block, a resumed training repeats to the bit, and a cold start costs seconds, not half a
     minute. Fixed shapes: a second shape would otherwise recompile for all shapes at once.
@@ -262,8 +263,9 @@ def compile_blocks(model: nn.Module) -> None:
     import torch._inductor.config as inductor
 
     inductor.compile_threads = 2  # each worker is a process that holds PyTorch
-    for block in model.layers:  # type: ignore[union-attr]
-        block.compile(dynamic=False, fullgraph=True)
+    for module in model.modules():
+        if isinstance(module, Block):
+            module.compile(dynamic=False, fullgraph=True)
 
 
 def _time_optimizer(

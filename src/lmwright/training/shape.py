@@ -20,6 +20,8 @@ def transformer_config(
         bos_token_id, eos_token_id, pad_token_id: of the tokenizer, where there is one.
     """
     return TransformerConfig(
+        model_type="qwen3",
+        query_key_norm=True,
         vocab_size=vocab_size,
         hidden_size=config.hidden_size,
         intermediate_size=config.intermediate_size,

@@ -1,23 +1,49 @@
 """Published families: each one small module of data beside this one, found by its name."""
 
-import dataclasses
 import difflib
 import importlib
 import pkgutil
-import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from lmwright.core.errors import LmwrightError
+from lmwright.models.config import HeadConfig, Task, TransformerConfig
+
+if TYPE_CHECKING:
+    from lmwright.models.families.naming import Weight
 
 _ABSENT = object()
+_MACHINERY = frozenset({"naming", "llama_like", "fused"})
+
+# Keys of config.json that say what a head is for.
+_LABELS = ("id2label", "num_labels", "label2id", "problem_type")
 
 
 def _unchanged(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
+class Head:
+    """What a family publishes on top of its stack for one task.
+
+    Args:
+        architecture: class by which transformers opens it.
+        layout: fields of `HeadConfig` that this family's head has.
+        weights: names beyond the stack's.
+        prefixed: whether the stack's weights carry the family's prefix.
+        changes: fields of `TransformerConfig` that differ from the family's with this head.
+    """
+
+    architecture: str
+    layout: Mapping[str, Any] = field(default_factory=dict)
+    weights: "tuple[Weight, ...]" = ()
+    prefixed: bool = True
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Family:
     """How a published family writes down what our blocks compute.
 
@@ -26,8 +52,8 @@ class Family:
 
     model_type: str
     """`model_type` in its config.json."""
-    architecture: str
-    """Class by which transformers opens it."""
+    heads: Mapping[Task, Head]
+    """What it is published for; the first is what a config.json without architectures means."""
     fields: Mapping[str, tuple[str, ...]]
     """Field of `TransformerConfig` -> its places, newest first; the first one is written."""
     defaults: Mapping[str, Any]
@@ -35,19 +61,29 @@ class Family:
     there nor here are required."""
     fixed: Mapping[str, Any]
     """Place -> the only value our blocks support, assumed where silent and written unless None."""
-    weights: tuple[tuple[str, str], ...]
-    """Rewritings of a weight's name, ours -> published: (regular expression, replacement)."""
-    published: tuple[tuple[str, str], ...]
-    """Rewritings back, published -> ours."""
+    weights: "tuple[Weight, ...]"
+    """Names of the stack's weights, the published ones without `prefix`."""
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `TransformerConfig` that are the same in the whole family."""
+    prefix: str = ""
+    """What stands before the stack's names where a head is published with it, such as `model.`."""
+    ignored: tuple[str, ...] = ()
+    """Regular expressions of published names that hold nothing to learn (old buffers)."""
+    derived: frozenset[str] = frozenset()
+    """Fields that `settle_read` makes and `settle_written` writes, beyond `fields`."""
     settle_read: Callable[[dict[str, Any]], dict[str, Any]] = _unchanged
     """Last word on the fields read, where one key of config.json governs others."""
     extras: tuple[str, ...] = ()
     """Top-level keys handed to `settle_read` as they are; it must remove them."""
-    settle_written: Callable[[dict[str, Any]], dict[str, Any]] = _unchanged
+    settle_written: Callable[[dict[str, Any], TransformerConfig], dict[str, Any]] | None = None
     """Last word on the content of config.json."""
 
-    def read_config(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def read_config(self, values: Mapping[str, Any], task: Task | None = None) -> dict[str, Any]:
         """Arguments of `TransformerConfig` from the content of config.json.
+
+        Args:
+            values: the content.
+            task: what the model is wanted for; None: what `architectures` says.
 
         Raises:
             LmwrightError: naming the key that is missing, or asks for what our blocks lack.
@@ -59,13 +95,13 @@ class Family:
                     f"config.json: {place} is {value!r}; only {supported!r} is supported "
                     f"for {self.model_type}"
                 )
-        result: dict[str, Any] = {"model_type": self.model_type}
-        for field, places in self.fields.items():
+        result: dict[str, Any] = {"model_type": self.model_type} | dict(self.constants)
+        for name, places in self.fields.items():
             found = [v for v in (_look_up(values, p) for p in places) if v is not _ABSENT]
             if found:
-                result[field] = found[0]
-            elif field in self.defaults:
-                result[field] = self.defaults[field]
+                result[name] = found[0]
+            elif name in self.defaults:
+                result[name] = self.defaults[name]
             else:
                 raise LmwrightError(
                     f"config.json has no {places[0]}, which {self.model_type} needs"
@@ -73,33 +109,122 @@ class Family:
         for key in self.extras:
             if key in values:
                 result[key] = values[key]
-        return self.settle_read(result)
+        result = self.settle_read(result)
+        wanted = task or self.task_of(values)
+        head = self.head(wanted)
+        result |= head.changes
+        if wanted != next(iter(self.heads)) or head.layout:
+            result["head"] = self._head_config(wanted, values)
+        return result
 
-    def write_config(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """The content of config.json for the fields of a `TransformerConfig`."""
+    def task_of(self, values: Mapping[str, Any]) -> Task:
+        """What the published model is for, by `architectures`."""
+        for name in values.get("architectures") or ():
+            for task, head in self.heads.items():
+                if head.architecture == name:
+                    return task
+        return next(iter(self.heads))
+
+    def head(self, task: Task) -> Head:
+        """The family's head for a task.
+
+        Raises:
+            LmwrightError: if it has none.
+        """
+        if task not in self.heads:
+            raise LmwrightError(
+                f"{self.model_type} has no head for {task}",
+                hint=f"it has: {', '.join(self.heads)}",
+            )
+        return self.heads[task]
+
+    def write_config(self, config: TransformerConfig) -> dict[str, Any]:
+        """The content of config.json.
+
+        Raises:
+            LmwrightError: if the family cannot express a field of the config.
+        """
+        head = self.head(config.task)
+        self._check_expressible(config, head)
+        fields = config.model_dump(mode="json")
         result: dict[str, Any] = {
-            "architectures": [self.architecture],
+            "architectures": [head.architecture],
             "model_type": self.model_type,
         }
         for place, value in self.fixed.items():
             if value is not None:
                 _put(result, place, value)
-        for field, places in self.fields.items():
-            _put(result, places[0], fields[field])
-        return self.settle_written(result)
+        for name, places in self.fields.items():
+            _put(result, places[0], fields[name])
+        if config.head is not None and config.task not in ("masked_lm", "backbone", "embedding"):
+            labels = config.head.labels or tuple(
+                f"LABEL_{i}" for i in range(config.head.num_labels)
+            )
+            result["id2label"] = {str(i): label for i, label in enumerate(labels)}
+            result["label2id"] = {label: i for i, label in enumerate(labels)}
+        if self.settle_written is not None:
+            result = self.settle_written(result, config)
+        return result
 
-    def published_name(self, name: str) -> str:
-        """The published name of our weight `name`."""
-        return _rewrite(name, self.weights)
+    def table(self, task: Task) -> "tuple[Weight, ...]":
+        """Names of all weights of a model for `task`; published stack names without prefix."""
+        return (*self.head(task).weights, *self.weights)
 
-    def our_name(self, name: str) -> str:
-        """Our name of the published weight `name`."""
-        return _rewrite(name, self.published)
+    def fresh(self, **shape: Any) -> dict[str, Any]:
+        """Arguments of `TransformerConfig` for a new model of this family with a given shape."""
+        known = {n: v for n, v in self.defaults.items() if v is not None}
+        settled = self.settle_read(dict(self.constants) | known | shape)
+        first = next(iter(self.heads.values()))
+        return {"model_type": self.model_type} | settled | dict(first.changes) | shape
+
+    def _head_config(self, task: Task, values: Mapping[str, Any]) -> HeadConfig:
+        names = values.get("id2label")
+        labels: tuple[str, ...] = ()
+        if isinstance(names, Mapping):
+            labels = tuple(str(names[key]) for key in sorted(names, key=lambda key: int(key)))
+        count = len(labels) or int(values.get("num_labels") or 2)
+        layout = dict(self.head(task).layout)
+        dropout = layout.pop("dropout", 0.0)
+        if isinstance(dropout, str):  # a key of config.json, with others to fall back on
+            found = (values.get(key) for key in dropout.split("|"))
+            dropout = next((value for value in found if value is not None), 0.1)
+        return HeadConfig(task=task, labels=labels, num_labels=count, dropout=dropout, **layout)
+
+    def _check_expressible(self, config: TransformerConfig, head: Head) -> None:
+        plain = {name: field.default for name, field in type(config).model_fields.items()}
+        given = plain | dict(self.constants) | dict(head.changes)
+        own = {*self.fields, *self.derived, "model_type", "head", "layer_types"}
+        for name, value in config.model_dump().items():
+            if name not in own and value != given[name]:
+                raise LmwrightError(
+                    f"{self.model_type} cannot express {name} {value!r} (it has {given[name]!r})",
+                    hint="keep the family that the model has",
+                )
 
 
 def names() -> list[str]:
     """The model types that can be read and written."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in found if name not in _MACHINERY)
+
+
+def named(model_type: str) -> Family:
+    """The family of that name.
+
+    Raises:
+        LmwrightError: if we have none.
+    """
+    if model_type not in names():
+        nearest = difflib.get_close_matches(model_type, names(), n=3)
+        meant = f"did you mean {' or '.join(nearest)}? " if nearest else ""
+        raise LmwrightError(
+            f"config.json: model_type {model_type!r} is not a family we have",
+            hint=f"{meant}known families: {', '.join(names())}; any other trains with "
+            "`implementation: transformers`",
+        )
+    family = importlib.import_module(f"{__name__}.{model_type}").FAMILY
+    assert isinstance(family, Family)
+    return family
 
 
 def find(values: Mapping[str, Any]) -> Family:
@@ -111,16 +236,7 @@ def find(values: Mapping[str, Any]) -> Family:
     model_type = values.get("model_type")
     if not isinstance(model_type, str):
         raise LmwrightError("config.json does not say which model_type it describes")
-    if model_type not in names():
-        nearest = difflib.get_close_matches(model_type, names(), n=1)
-        meant = f"did you mean {nearest[0]}? " if nearest else ""
-        raise LmwrightError(
-            f"config.json: model_type {model_type!r} is not a family we have",
-            hint=f"{meant}known families: {', '.join(names())}",
-        )
-    family = importlib.import_module(f"{__name__}.{model_type}").FAMILY
-    assert isinstance(family, Family)
-    return family
+    return named(model_type)
 
 
 def _look_up(values: Mapping[str, Any], place: str) -> Any:
@@ -137,9 +253,3 @@ def _put(values: dict[str, Any], place: str, value: Any) -> None:
     for key in outer:
         values = values.setdefault(key, {})
     values[last] = value
-
-
-def _rewrite(name: str, rules: tuple[tuple[str, str], ...]) -> str:
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name

@@ -2,37 +2,21 @@
 
 from typing import Any
 
-from lmwright.models.families import Family
+from lmwright.models.config import TransformerConfig
+from lmwright.models.families import Family, llama_like
 
-_SAME_NAME = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "max_position_embeddings",
-    "rms_norm_eps",
-    "tie_word_embeddings",
-    "attention_bias",
-    "sliding_window",
-    "layer_types",
-    "initializer_range",
-    "bos_token_id",
-    "eos_token_id",
-    "pad_token_id",
-)
+WINDOW_EXTRAS = ("use_sliding_window", "max_window_layers")
 
 
-def _settle_read(values: dict[str, Any]) -> dict[str, Any]:
+def settle_windows(values: dict[str, Any]) -> dict[str, Any]:
     """Windows hold only where `use_sliding_window` says so; older files name layers by number."""
-    used = values.pop("use_sliding_window", values["layer_types"] is not None)
+    types = values.get("layer_types")
+    used = values.pop("use_sliding_window", types is not None)
     first = values.pop("max_window_layers", 28)
     if not used:
         values["sliding_window"] = None
-    if values["layer_types"] is None:
-        sliding = values["sliding_window"] is not None
+    if types is None:
+        sliding = values.get("sliding_window") is not None
         values["layer_types"] = [
             "sliding_attention" if sliding and index >= first else "full_attention"
             for index in range(values["num_hidden_layers"])
@@ -40,46 +24,43 @@ def _settle_read(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _settle_written(values: dict[str, Any]) -> dict[str, Any]:
+def settle_read(values: dict[str, Any]) -> dict[str, Any]:
+    """Windows and rotary settings; the bias of all four projections is one key."""
+    values |= {"attention_output_bias": values["attention_bias"]}
+    return llama_like.settle_read(settle_windows(values))
+
+
+def settle_written(values: dict[str, Any], config: TransformerConfig) -> dict[str, Any]:
     """Add what older readers look for in other places."""
-    sliding = "sliding_attention" in values["layer_types"]
-    full = values["layer_types"].count("full_attention")
-    return values | {
-        "use_sliding_window": sliding,
-        "max_window_layers": full,
-        "rope_theta": values["rope_parameters"]["rope_theta"],
+    return llama_like.settle_written(values, config) | {
+        "use_sliding_window": "sliding_attention" in config.layer_types,
+        "max_window_layers": config.layer_types.count("full_attention"),
     }
 
 
 FAMILY = Family(
     model_type="qwen3",
-    architecture="Qwen3ForCausalLM",
-    fields={name: (name,) for name in _SAME_NAME}
-    | {"rope_theta": ("rope_parameters.rope_theta", "rope_theta")},
-    # The defaults of transformers' Qwen3Config; shapes that everybody writes stay required.
-    defaults={
+    heads=llama_like.heads("Qwen3"),
+    fields=llama_like.FIELDS
+    | {
+        "attention_bias": ("attention_bias",),
+        "sliding_window": ("sliding_window",),
+        "layer_types": ("layer_types",),
+    },
+    defaults=llama_like.DEFAULTS
+    | {
         "head_dim": 128,
         "max_position_embeddings": 32_768,
-        "rms_norm_eps": 1e-6,
-        "rope_theta": 10_000.0,
-        "tie_word_embeddings": False,
         "attention_bias": False,
         "sliding_window": 4_096,
         "layer_types": None,
-        "initializer_range": 0.02,
-        "bos_token_id": None,
-        "eos_token_id": None,
-        "pad_token_id": None,
     },
-    fixed={
-        "hidden_act": "silu",
-        "attention_dropout": 0.0,
-        "rope_parameters.rope_type": "default",
-        "rope_scaling": None,
-    },
-    weights=((r"^(embed_tokens|layers|norm)\.", r"model.\1."),),
-    published=((r"^model\.", ""),),
-    settle_read=_settle_read,
-    extras=("use_sliding_window", "max_window_layers"),
-    settle_written=_settle_written,
+    constants={"query_key_norm": True},
+    fixed={"hidden_act": "silu"},
+    weights=llama_like.WEIGHTS,
+    prefix="model.",
+    derived=llama_like.ROPE_DERIVED | {"attention_output_bias"},
+    settle_read=settle_read,
+    extras=(*WINDOW_EXTRAS, *llama_like.ROPE_EXTRAS),
+    settle_written=settle_written,
 )

@@ -1,7 +1,8 @@
 """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1) with grouped heads
 (Ainslie et al. 2023, GQA) and normalised queries and keys (Dehghani et al. 2023, section 2.1)."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -13,8 +14,14 @@ from lmwright.models.config import TransformerConfig
 # This very module: `attention.attend` is looked up at each call, so that a reader's own attention
 # may stand in its place.
 from lmwright.models.layers import attention
-from lmwright.models.layers.norms import RMSNorm
+from lmwright.models.layers.norms import make_norm
 from lmwright.models.layers.positions import rotate
+
+Rotary = tuple[Tensor, Tensor]
+"""Cosine and sine, each (B or 1, 1, T, R/2), of the positions at hand."""
+
+PositionBias = Callable[[Tensor, Tensor], Tensor]
+"""Positions (B or 1, T) of queries, (B or 1, S) of keys -> (B or 1, H, T, S) to add to scores."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +32,23 @@ class AttentionRule:
     """
 
     mask: Tensor | None = None
-    """(B or 1, 1 or H, T or 1, S): bool, True where a query may look; or float32, 0 where it may
-    and -inf where not, which is cheaper where many layers share one mask."""
+    """(B or 1, 1 or H, T or 1, S): bool, True where a query may look; or float, 0 where it may
+    and -inf where not (or a bias), which is cheaper where many layers share one mask."""
     causal: bool = True
     """Whether a query sees no key after it. Where `mask` already says so, False saves work."""
     window: int | None = None
-    """How many positions, its own included, a query sees."""
+    """How many positions, its own included, a query sees on either side."""
     soft_cap: float | None = None
     """c in c * tanh(score / c) (Gemma 2, section 2)."""
-    bias: Tensor | None = None
-    """Added to the scores, broadcastable to (B, H, T, S) (ALiBi, T5)."""
+    bias: Tensor | PositionBias | None = None
+    """Added to the scores, broadcastable to (B, H, T, S) (ALiBi, T5). A function of positions is
+    given to caches only, which know where their keys stand; they call it."""
+    positions: Tensor | None = None
+    """(B or 1, T) of the queries, where `bias` is a function."""
     scale: float | None = None
     """Factor of the dot products; None: 1 / sqrt(K)."""
+    dropout: float = 0.0
+    """Share of the attention weights that are dropped."""
 
 
 class Cache(Protocol):
@@ -46,8 +58,15 @@ class Cache(Protocol):
         """Store k, v (B, Hkv, T, K) of `layer`, gather all S so far, and call `attention.attend`.
 
         `rule.mask`, where given, tells which of the S keys are not padding. The cache may replace
-        mask and causal by its own mask when its rows differ in length.
+        mask and causal by its own mask when its rows differ in length. Where `rule.bias` is a
+        function, the cache calls it with the positions of its keys.
         """
+        ...
+
+    def memory(
+        self, layer: int, project: Callable[[], tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, Hkv, S, K) of an encoder's output, projected at the first call."""
         ...
 
 
@@ -55,30 +74,63 @@ def combined_mask(rule: AttentionRule, q: Tensor, k: Tensor) -> Tensor | None:
     """All conditions of `rule` and its bias as one mask, bool or float; None: all is visible.
 
     Args:
-        rule: who may look at whom.
+        rule: who may look at whom; its bias is a tensor by now.
         q: (B, H, T, K).
         k: (B, Hkv, S, K).
     """
-    mask = rule.mask
+    mask, bias = rule.mask, rule.bias
+    assert not callable(bias) or isinstance(bias, Tensor), "a cache must call the bias"
     queries, keys = q.shape[2], k.shape[2]
     # One query at the end sees every key anyway: decoding needs no causal mask.
     if (rule.causal and queries > 1) or rule.window is not None:
         query = torch.arange(keys - queries, keys, device=q.device)[:, None]
-        distance = query - torch.arange(keys, device=q.device)
-        hidden = distance < 0 if rule.causal else torch.zeros_like(distance, dtype=torch.bool)
-        if rule.window is not None:
-            hidden = hidden | (distance >= rule.window)
+        hidden = hidden_by_distance(
+            query - torch.arange(keys, device=q.device), rule.causal, rule.window
+        )
         if mask is None:
             mask = ~hidden
         elif mask.dtype == torch.bool:
             mask = mask & ~hidden
         else:
             mask = mask.masked_fill(hidden, -torch.inf)
-    if rule.bias is None or mask is None:
-        return rule.bias if mask is None else mask
+    if bias is None or mask is None:
+        return bias if mask is None else mask
     if mask.dtype == torch.bool:
-        return rule.bias.masked_fill(~mask, -torch.inf)
-    return rule.bias + mask
+        return bias.masked_fill(~mask, -torch.inf)
+    return bias + mask
+
+
+def hidden_by_distance(distance: Tensor, causal: bool, window: int | None) -> Tensor:
+    """Bool, True where a key may not be seen, by how far it stands before the query."""
+    hidden = distance < 0 if causal else torch.zeros_like(distance, dtype=torch.bool)
+    if window is not None:
+        hidden = hidden | (distance.abs() >= window)
+    return hidden
+
+
+def combined_rule(rule: AttentionRule, length: int) -> AttentionRule:
+    """The same rule for T = S = `length`, its conditions and bias written into one mask.
+
+    Every layer adds it to its scores, forward and backward: three times cheaper than a bool one.
+    A rule without mask and bias stays as it is, since kernels know causal attention themselves.
+    """
+    if rule.mask is None and rule.bias is None:
+        return rule
+    given = rule.bias if rule.mask is None else rule.mask
+    assert isinstance(given, Tensor)
+    padding_alone = rule.bias is None and not rule.causal and rule.window is None
+    if padding_alone and given.shape[2] == 1:
+        return rule  # (B, 1, 1, S) is small, and kernels take it as it is
+    place = torch.arange(length, device=given.device)
+    seen = ~hidden_by_distance(place[:, None] - place, rule.causal, rule.window)
+    if rule.mask is not None:
+        seen = rule.mask & seen
+    if rule.bias is None:
+        additive = torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, -torch.inf)
+    else:
+        assert isinstance(rule.bias, Tensor)
+        additive = rule.bias.masked_fill(~seen, -torch.inf)
+    return replace(rule, mask=additive, causal=False, window=None, bias=None, positions=None)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule) -> Tensor:
@@ -104,9 +156,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule) -> Tensor:
     mask = None if causal else combined_mask(rule, q, k)
     if mask is not None and mask.dtype != torch.bool:
         mask = mask.to(q.dtype)
-    grouped = q.shape[1] != k.shape[1]
     return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=causal, scale=rule.scale, enable_gqa=grouped
+        q,
+        k,
+        v,
+        attn_mask=mask,
+        dropout_p=rule.dropout,
+        is_causal=causal,
+        scale=rule.scale,
+        enable_gqa=q.shape[1] != k.shape[1],
     )
 
 
@@ -121,12 +179,15 @@ def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule) ->
         scores = rule.soft_cap * torch.tanh(scores / rule.soft_cap)
     mask = combined_mask(rule, q, k)
     if mask is None:
-        return scores.softmax(-1).to(v.dtype) @ v
-    if mask.dtype == torch.bool:
-        mask = torch.zeros(mask.shape, device=q.device).masked_fill(~mask, -torch.inf)
-    # Softmax of a row that is all -inf is NaN: such rows are evened out, then set to 0.
-    blind = mask.amax(-1, keepdim=True) == -torch.inf
-    weights = (scores + mask.clamp(min=-1e30)).softmax(-1).masked_fill(blind, 0.0)
+        weights = scores.softmax(-1)
+    else:
+        if mask.dtype == torch.bool:
+            mask = torch.zeros(mask.shape, device=q.device).masked_fill(~mask, -torch.inf)
+        # Softmax of a row that is all -inf is NaN: such rows are evened out, then set to 0.
+        blind = mask.amax(-1, keepdim=True) == -torch.inf
+        weights = (scores + mask.clamp(min=-1e30)).softmax(-1).masked_fill(blind, 0.0)
+    if rule.dropout:
+        weights = F.dropout(weights, rule.dropout)
     return weights.to(v.dtype) @ v
 
 
@@ -148,34 +209,70 @@ class Attention(nn.Module):
         self.q_proj = nn.Linear(config.hidden_size, queries, bias=bias)
         self.k_proj = nn.Linear(config.hidden_size, keys, bias=bias)
         self.v_proj = nn.Linear(config.hidden_size, keys, bias=bias)
-        self.o_proj = nn.Linear(queries, config.hidden_size, bias=bias)
-        self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
-        self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
+        self.o_proj = nn.Linear(queries, config.hidden_size, bias=config.attention_output_bias)
+        normalized = config.query_key_norm
+        self.q_norm = make_norm(config, config.head_dim) if normalized else None
+        self.k_norm = make_norm(config, config.head_dim) if normalized else None
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, rule: AttentionRule, cache: Cache | None = None
+        self,
+        x: Tensor,
+        rotary: Rotary | None,
+        rule: AttentionRule,
+        cache: Cache | None = None,
     ) -> Tensor:
         """Let every position gather from those it may see.
 
         Args:
             x: (B, T, D).
-            cos, sin: (B or 1, 1, T, K/2) of the positions of `x`.
+            rotary: angles of the positions of `x`; None where positions are no rotations.
             rule: who may look at whom.
             cache: keys and values of earlier positions.
 
         Returns:
             (B, T, D).
         """
-        q = rotate(self.q_norm(self._heads(self.q_proj(x))).transpose(1, 2), cos, sin)
-        k = rotate(self.k_norm(self._heads(self.k_proj(x))).transpose(1, 2), cos, sin)
+        q, k = self._heads(self.q_proj(x)), self._heads(self.k_proj(x))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = q.transpose(1, 2), k.transpose(1, 2)
+        if rotary is not None:
+            q, k = rotate(q, *rotary), rotate(k, *rotary)
         v = self._heads(self.v_proj(x)).transpose(1, 2)
         if cache is None:
             mixed = attention.attend(q, k, v, rule)
         else:
             mixed = cache.attend(self.layer, q, k, v, rule)
-        output: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
-        return output
+        return self._back(mixed)
 
-    def _heads(self, x: Tensor) -> Tensor:
+    def look_at(
+        self, x: Tensor, memory: Tensor, rule: AttentionRule, cache: Cache | None = None
+    ) -> Tensor:
+        """Cross-attention: let every position of `x` gather from another sequence.
+
+        Args:
+            x: (B, T, D).
+            memory: (B, S, D), an encoder's output.
+            rule: which of the S positions are real; not causal.
+            cache: keeps the memory's keys and values.
+
+        Returns:
+            (B, T, D).
+        """
+
+        def project() -> tuple[Tensor, Tensor]:
+            k, v = self._heads(self.k_proj(memory)), self._heads(self.v_proj(memory))
+            return k.transpose(1, 2), v.transpose(1, 2)
+
+        k, v = project() if cache is None else cache.memory(self.layer, project)
+        q = self._heads(self.q_proj(x)).transpose(1, 2)
+        return self._back(attention.attend(q, k, v, rule))
+
+    def _heads(self, projected: Tensor) -> Tensor:
         """(B, T, H * K) -> (B, T, H, K)."""
-        return x.view(*x.shape[:-1], -1, self.head_dim)
+        return projected.unflatten(-1, (-1, self.head_dim))
+
+    def _back(self, mixed: Tensor) -> Tensor:
+        """(B, H, T, K) -> (B, T, D)."""
+        output: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(-2))
+        return output

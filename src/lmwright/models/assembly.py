@@ -1,0 +1,179 @@
+"""A model from published weights, and its weights under their published names."""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lmwright.core.errors import LmwrightError
+from lmwright.models import families
+from lmwright.models.build import build
+from lmwright.models.config import TransformerConfig
+from lmwright.models.families import Family, naming
+from lmwright.models.initialization import initialize
+
+_NAMED = 5  # weights listed in an error before "and N more"
+_BACKBONE = "backbone."
+_TIED = ("lm_head.weight", "head.decoder.weight")
+HEAD = ("head.", "lm_head.", "crf.")
+"""How the names of a head's weights begin."""
+
+
+def assemble(
+    config: TransformerConfig,
+    published: Mapping[str, Tensor],
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    prepare: Callable[[nn.Module], object] | None = None,
+    new_head: bool = False,
+) -> nn.Module:
+    """Make a model from weights under their published names.
+
+    Args:
+        config: its shape and task.
+        published: the weights; copied, so that files may be replaced under the model.
+        folder: where they come from, for messages.
+        dtype: of the parameters in memory; None: as stored. Buffers stay as stored.
+        prepare: changes the empty model's modules before the weights enter.
+        new_head: whether a head that the weights lack is drawn fresh, and other heads' weights are
+            left out: for a model that was published for another task.
+
+    Raises:
+        LmwrightError: if weights are missing, left over or of another shape.
+    """
+    family = families.named(config.model_type)
+    weights = our_weights(config, published)
+    with torch.device("meta"):
+        model = build(config)
+        if prepare is not None:
+            prepare(model)
+    if new_head:
+        weights = _with_new_head(config, model, family, weights)
+    _check_fit(model, weights, lambda name: published_name(config, name), folder)
+    converted = {name for name, _ in model.named_parameters()}
+    # Copied out of the file's mapping, which is aligned to 8 bytes only, to what kernels like.
+    state = {
+        name: weight.to(dtype if name in converted else None, copy=True)
+        for name, weight in weights.items()
+    }
+    model.load_state_dict(state, assign=True)
+    return model.eval()
+
+
+def our_weights(config: TransformerConfig, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Published weights under the names of our model's state; what has no place keeps its name."""
+    family, task = families.named(config.model_type), config.task
+    ignored = [re.compile(pattern) for pattern in family.ignored]
+    kept = {
+        name.removeprefix(family.prefix): weight
+        for name, weight in published.items()
+        if not any(pattern.fullmatch(name) for pattern in ignored)
+    }
+    read = naming.read(kept, family.table(task), config)
+    if config.tie_word_embeddings:
+        for name in _TIED:
+            read.pop(name, None)  # some writers store the embedding twice
+    return {_owned(config, name): weight for name, weight in read.items()}
+
+
+def published_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of one of our models under their published names."""
+    config = model.config
+    assert isinstance(config, TransformerConfig)
+    family = families.named(config.model_type)
+    ours = {name.removeprefix(_BACKBONE): weight for name, weight in model.state_dict().items()}
+    written = naming.write(ours, family.table(config.task), config)
+    if not family.head(config.task).prefixed:
+        return written
+    return {_prefixed(family, config, name): weight for name, weight in written.items()}
+
+
+def published_name(config: TransformerConfig, name: str) -> str:
+    """The published name of one of our weights (the first, where it is stored in several)."""
+    family = families.named(config.model_type)
+    found = naming.published_name(name.removeprefix(_BACKBONE), family.table(config.task))
+    return _prefixed(family, config, found) if family.head(config.task).prefixed else found
+
+
+def our_name(config: TransformerConfig, name: str) -> str:
+    """Our name of a published weight (the first, where it holds several)."""
+    family = families.named(config.model_type)
+    found = naming.our_name(name.removeprefix(family.prefix), family.table(config.task))
+    return _owned(config, found)
+
+
+def _prefixed(family: Family, config: TransformerConfig, name: str) -> str:
+    """With the family's prefix, unless the weight is the head's own."""
+    own = [
+        template
+        for weight in family.head(config.task).weights
+        if not weight.prefixed
+        for template in weight.published_names
+    ]
+    return name if naming.matches(name, own) else family.prefix + name
+
+
+def _owned(config: TransformerConfig, name: str) -> str:
+    """The name in the model's state: what is not the head's lies in `backbone`."""
+    has_backbone = config.head is not None
+    return name if not has_backbone or name.startswith(HEAD) else _BACKBONE + name
+
+
+def _with_new_head(
+    config: TransformerConfig, model: nn.Module, family: Family, weights: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Leave out the weights of the family's other heads; draw those that the wanted one lacks."""
+    others = [
+        template
+        for head in family.heads.values()
+        for weight in head.weights
+        for template in weight.published_names
+    ]
+    kept = {
+        name: weight
+        for name, weight in weights.items()
+        if not naming.matches(name.removeprefix(_BACKBONE), others)
+    }
+    expected = model.state_dict()
+    lacking = [name for name in expected if name.startswith(HEAD) and name not in kept]
+    if lacking:
+        fresh = build(config)
+        initialize(fresh, torch.Generator().manual_seed(0))
+        state = fresh.state_dict()
+        kept |= {name: state[name] for name in lacking}
+    return kept
+
+
+def _check_fit(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    published: Callable[[str], str],
+    folder: Path,
+) -> None:
+    expected = model.state_dict()
+    missing = [published(name) for name in expected if name not in weights]
+    extra = [name.removeprefix(_BACKBONE) for name in weights if name not in expected]
+    misshapen = [
+        f"{published(name)} is {tuple(weights[name].shape)}, config.json says {tuple(want.shape)}"
+        for name, want in expected.items()
+        if name in weights and weights[name].shape != want.shape
+    ]
+    problems = [
+        f"{kind}: {_listing(found)}"
+        for kind, found in (
+            ("missing weights", missing),
+            ("weights without a place", [published(name) for name in extra]),
+            ("weights of another shape", misshapen),
+        )
+        if found
+    ]
+    if problems:
+        raise LmwrightError(f"{folder} does not hold the model it describes; {'; '.join(problems)}")
+
+
+def _listing(names: list[str]) -> str:
+    rest = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
