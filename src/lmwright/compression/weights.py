@@ -103,7 +103,8 @@ def load(folder_or_id: str | Path, *, dtype: torch.dtype | None = None) -> Decod
     folder = locate(folder_or_id)
     values = exchange.read_config_json(folder)
     if "quantization_config" not in values:
-        return exchange.load(folder, dtype=dtype)
+        plain: Decoder = exchange.load(folder, dtype=dtype)
+        return plain
     _check_format(values["quantization_config"], folder)
     config = exchange.config_from(values, folder)
     published, layers = _unpacked(exchange.read_weights(folder), folder)
@@ -119,6 +120,7 @@ def load(folder_or_id: str | Path, *, dtype: torch.dtype | None = None) -> Decod
     model = assemble(
         config, published, folder, dtype=dtype or _stated_dtype(values, folder), prepare=prepare
     )
+    assert isinstance(model, Decoder)
     return model.requires_grad_(False)
 
 

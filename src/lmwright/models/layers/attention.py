@@ -270,7 +270,7 @@ class Attention(nn.Module):
 
     def _heads(self, projected: Tensor) -> Tensor:
         """(B, T, H * K) -> (B, T, H, K)."""
-        return projected.unflatten(-1, (-1, self.head_dim))
+        return projected.view(*projected.shape[:-1], -1, self.head_dim)
 
     def _back(self, mixed: Tensor) -> Tensor:
         """(B, H, T, K) -> (B, T, D)."""

@@ -142,7 +142,9 @@ class RelativeBias(nn.Embedding):
         self.max_distance = max_distance
         self.bidirectional = bidirectional
 
-    def forward(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
+    def forward(  # type: ignore[override]
+        self, query_positions: Tensor, key_positions: Tensor
+    ) -> Tensor:
         """(B or 1, T) and (B or 1, S) integers -> (B or 1, H, T, S)."""
         distance = key_positions[:, None, :] - query_positions[:, :, None]
         return super().forward(self._bucket(distance)).permute(0, 3, 1, 2)
