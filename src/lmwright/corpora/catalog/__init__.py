@@ -128,6 +128,17 @@ def data_folder(dataset: Dataset) -> Path:
     return folder
 
 
+def module_file(name: str) -> Path:
+    """The source of the module that describes the set `name`."""
+    return Path(__path__[0]) / f"{module_name(name).rpartition('.')[2]}.py"
+
+
+def columns_of(task: Task, row: Row) -> tuple[str, ...]:
+    """Those of the task's columns that a row has, in their usual order."""
+    forms = COLUMNS[task]
+    return next((form for form in forms if set(form) <= row.keys()), forms[0])
+
+
 def official_files(dataset: Dataset) -> list[Path]:
     """The set's files on this machine.
 
