@@ -1,5 +1,8 @@
-"""The corpus step and its config."""
+"""Steps and verbs of the corpora room, and their configs; torch-free."""
 
+from typing import Annotated, Literal
+
+import typer
 from pydantic import Field
 
 from lmwright.core.config import Config
@@ -44,6 +47,35 @@ class BuildConfig(Config):
     """python-docs: test questions about made-up names of each kind."""
 
 
+class DatasetConfig(Config):
+    """Read a labelled set, published or your own, and write its splits as JSON Lines."""
+
+    source: str | None = None
+    """A published set's name; `lmwright data` lists them."""
+    path: str | None = None
+    """Your own file, folder or pattern, in the same columns; files called train, validation and
+    test are those splits, others are split by their content."""
+    task: (
+        Literal[
+            "classification",
+            "regression",
+            "tagging",
+            "question_answering",
+            "translation",
+            "summarization",
+            "language_modeling",
+        ]
+        | None
+    ) = None
+    """Of your own rows; without it, as their columns say."""
+    language: str | None = None
+    """Of a set that has several: `de`, or `de-en` from German to English; without it, the usual."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most so many rows of each split, drawn by the seed."""
+    seed: int = 0
+    """Which rows a limit leaves."""
+
+
 STEPS = (
     StepType(
         name="corpora.build",
@@ -54,4 +86,36 @@ STEPS = (
         reads="lmwright.corpora.build:reads",
         summary="Read text, chats or preferences, or this Python's own documentation; split them.",
     ),
+    StepType(
+        name="corpora.dataset",
+        config=DatasetConfig,
+        function="lmwright.corpora.datasets:build",
+        output="dataset",
+        reads="lmwright.corpora.datasets:reads",
+        summary="Read a labelled set, published or your own: classes, tags, answers, translations.",
+    ),
 )
+
+
+def register(app: typer.Typer) -> None:
+    """Add `lmwright data`."""
+
+    @app.command(
+        "data",
+        help="List the published sets that can be read, or show one of them.\n\n"
+        "Example: lmwright data sst2",
+    )
+    def data(
+        name: Annotated[
+            str | None, typer.Argument(help="A set's name; without it, all of them.")
+        ] = None,
+        language: Annotated[
+            str | None, typer.Option(help="Of a set that has several, such as de-en.")
+        ] = None,
+    ) -> None:
+        from lmwright.corpora.listing import print_all, print_one
+
+        if name is None:
+            print_all()
+        else:
+            print_one(name, language)

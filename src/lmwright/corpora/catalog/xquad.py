@@ -26,5 +26,5 @@ DATASET = Dataset(
     files=tuple(_FILES.values()),
     read=read,
     languages=tuple(_FILES),
-    split_note="by a hash of the article's title, about 80 : 10 : 10; published as one test set",
+    split_note="by a hash of the article's title, 80 : 10 : 10; published as one test set",
 )
