@@ -21,7 +21,9 @@ def print_all() -> None:
         table.add_row(name, task, _rows(dataset), languages, dataset.licence)
     console = Console(soft_wrap=True)
     console.print(table)
-    console.print("rows: train / validation / test. One set: lmwright data NAME")
+    console.print(
+        "rows: train / validation / test of what LMWRIGHT_DATA holds. One set: lmwright data NAME"
+    )
     console.print("In a recipe: {name: dataset, step: corpora.dataset, source: NAME}")
 
 
@@ -65,5 +67,5 @@ def _rows(dataset: catalog.Dataset) -> str:
     try:
         splits = catalog.rows(dataset)
     except LmwrightError:
-        return "not here (LMWRIGHT_DATA)"
+        return "not here"
     return " / ".join(f"{len(rows):,}" for rows in splits.values())

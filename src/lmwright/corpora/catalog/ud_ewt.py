@@ -37,5 +37,5 @@ DATASET = Dataset(
     files=(_FILE,),
     read=read,
     labels=_TAGS,
-    split_note="by a hash of the document's name, 80 : 10 : 10 of the documents of the development set",
+    split_note="by a hash of the document's name, 80 : 10 : 10 of the development set",
 )
