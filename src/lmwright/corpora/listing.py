@@ -9,22 +9,13 @@ _WIDEST = 200  # characters of a cell; a person wants to see three rows, not thr
 
 def print_all() -> None:
     """A line for each set: its task, the sizes of its splits, its licence."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None)
-    for column in ("set", "task", "rows", "languages", "licence"):
-        table.add_column(column, no_wrap=True)
+    print(f"{'set':16} {'task':19} {'train / validation / test':30} licence")
     for name in catalog.names():
         dataset = catalog.find(name)
-        task, languages = dataset.task.replace("_", " "), ", ".join(dataset.languages)
-        table.add_row(name, task, _rows(dataset), languages, dataset.licence)
-    console = Console(soft_wrap=True)
-    console.print(table)
-    console.print(
-        "rows: train / validation / test of what LMWRIGHT_DATA holds. One set: lmwright data NAME"
-    )
-    console.print("In a recipe: {name: dataset, step: corpora.dataset, source: NAME}")
+        task = dataset.task.replace("_", " ")
+        print(f"{name:16} {task:19} {_rows(dataset):30} {dataset.licence}")
+    print("\nOne set: lmwright data NAME. Files are looked for in the folder LMWRIGHT_DATA.")
+    print("In a recipe: {name: dataset, step: corpora.dataset, source: NAME}")
 
 
 def print_one(name: str, language: str | None = None) -> None:
