@@ -1,22 +1,26 @@
-"""Model folders in the field's layout: config.json, safetensors, generation_config.json."""
+"""Models in and out: folders in the field's layout, and the files of other programs."""
 
+import contextlib
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lmwright.core.errors import LmwrightError
 from lmwright.core.files import read_json, replaced_folder, write_json
-from lmwright.models import families
+from lmwright.models import families, llama2c
 from lmwright.models.assembly import assemble, published_weights
 from lmwright.models.config import Task, TransformerConfig
+from lmwright.models.foreign import Foreign, load_foreign, save_foreign
+from lmwright.models.gguf import reader as gguf
+from lmwright.models.gguf.container import MAGIC
 from lmwright.models.hub import locate
+from lmwright.models.weights_files import MAX_SHARD_BYTES, Published, write_weights
+from lmwright.models.weights_files import read_weights as read_weights  # others read them here
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -27,9 +31,12 @@ TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
     "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.txt",
+    "encoder.json",
+    "vocab.bpe",
 )
-_WEIGHTS = "model.safetensors"
-_INDEX = "model.safetensors.index.json"
 
 
 class SavesItself(Protocol):
@@ -41,16 +48,24 @@ class SavesItself(Protocol):
 
 
 def load(
-    folder_or_id: str | Path, *, dtype: torch.dtype | None = None, task: Task | None = None
+    name: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    task: Task | None = None,
+    implementation: Literal["lmwright", "transformers"] = "lmwright",
+    revision: str | None = None,
 ) -> Any:
-    """Open a model folder, or a model of the hub by its id.
+    """Open a model folder, a file of another program, or a model of the hub by its id.
 
     Args:
-        folder_or_id: folder with config.json and safetensors (one file or shards); where there is
-            no such folder, an id such as `Qwen/Qwen3-0.6B`.
-        dtype: of the weights in memory; None: as stored.
+        name: folder with config.json and weights (safetensors, or an old `pytorch_model.bin`; one
+            file or shards), a .gguf file, a llama2.c checkpoint; where there is none, an id such as
+            `Qwen/Qwen3-0.6B` (see `hub.locate`).
+        dtype: of the weights in memory; None: as stored (float32 for what is quantised).
         task: what it is wanted for; None: what it was published for. A head that the weights lack
             is drawn fresh (seed 0), and one that is not wanted is left out.
+        implementation: `transformers` opens families that we lack (see `foreign.Foreign`).
+        revision: branch, tag or commit of a model on the hub.
 
     Returns:
         The model (see `build.build` for its class), in evaluation mode, its weights equal to the
@@ -60,16 +75,24 @@ def load(
         LmwrightError: if there is no such model, its family is unknown, a file is missing,
             truncated or quantised, or weights are missing, left over or of another shape.
     """
-    folder = locate(folder_or_id)
-    values = read_config_json(folder)
+    path = locate(name, revision=revision)
+    foreign = implementation == "transformers"
+    if path.is_file():
+        if foreign:
+            raise LmwrightError(f"{path} is a file; transformers opens folders")
+        values, weights = _read_file(path, dtype)
+        return assemble(config_from(values, path, task), weights, path, dtype=dtype)
+    values = read_config_json(path)
     if "quantization_config" in values:
         raise LmwrightError(
-            f"{folder} holds quantised weights",
+            f"{path} holds quantised weights",
             hint="open it with lmwright.compression.load, or give the model it was made from",
         )
-    config = config_from(values, folder, task)
+    if foreign:
+        return load_foreign(path, values, dtype=dtype, task=task)
+    config = config_from(values, path, task)
     changed = task is not None and task != families.find(values).task_of(values)
-    return assemble(config, read_weights(folder), folder, dtype=dtype, new_head=changed)
+    return assemble(config, read_weights(path), path, dtype=dtype, new_head=changed)
 
 
 def save(
@@ -78,6 +101,7 @@ def save(
     *,
     tokenizer: str | Path | SavesItself | None = None,
     eos_token_id: int | Iterable[int] | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> None:
     """Write a folder that `load` and transformers open with equal logits; whole or not at all.
 
@@ -87,14 +111,25 @@ def save(
         tokenizer: folder whose tokenizer files are copied beside the weights, or an object with
             `save(folder)`.
         eos_token_id: what ends a generation; None: the config's.
+        max_shard_bytes: of one file of weights; more is written as shards.
 
     Raises:
         LmwrightError: if `folder` holds something else, or cannot be written.
     """
+    if isinstance(model, Foreign):
+        with _new_folder(Path(folder), tokenizer) as temporary:
+            save_foreign(model, temporary, eos_token_id, max_shard_bytes=max_shard_bytes)
+        return
     config = model.config
     assert isinstance(config, TransformerConfig)
-    weights = published_weights(model)
-    write_folder(config, weights, folder, tokenizer=tokenizer, eos_token_id=eos_token_id)
+    write_folder(
+        config,
+        published_weights(model),
+        folder,
+        tokenizer=tokenizer,
+        eos_token_id=eos_token_id,
+        max_shard_bytes=max_shard_bytes,
+    )
 
 
 def write_folder(
@@ -105,24 +140,39 @@ def write_folder(
     tokenizer: str | Path | SavesItself | None = None,
     eos_token_id: int | Iterable[int] | None = None,
     extra: Mapping[str, Any] | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> None:
     """`save` for weights under their published names, with `extra` keys in config.json."""
-    target = Path(folder)
-    if target.is_dir() and any(target.iterdir()) and not (target / "config.json").exists():
-        raise LmwrightError(
-            f"{target} holds files that are not a model; it will not be overwritten",
-            hint="choose a new or empty folder",
-        )
     if eos_token_id is not None:
         eos = eos_token_id if isinstance(eos_token_id, int) else tuple(eos_token_id)
         config = config.model_copy(update={"eos_token_id": eos})
     values = config.to_hf() | {"torch_dtype": _common_dtype(weights)} | dict(extra or {})
     generation = {name: values[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    with replaced_folder(target) as temporary:
+    with _new_folder(Path(folder), tokenizer) as temporary:
         write_json(temporary / "config.json", values)
         write_json(temporary / "generation_config.json", generation)
-        contiguous = {name: weight.detach().contiguous().cpu() for name, weight in weights.items()}
-        save_file(contiguous, temporary / _WEIGHTS, metadata={"format": "pt"})
+        write_weights(temporary, weights, max_shard_bytes=max_shard_bytes)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse to write a model where something else lies.
+
+    Raises:
+        LmwrightError: if `folder` holds files and is no model folder.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").exists():
+        raise LmwrightError(
+            f"{folder} holds files that are not a model; it will not be overwritten",
+            hint="choose a new or empty folder",
+        )
+
+
+@contextlib.contextmanager
+def _new_folder(folder: Path, tokenizer: str | Path | SavesItself | None) -> Iterator[Path]:
+    """A folder that takes the place of `folder` when the block, and the tokenizer, succeed."""
+    check_replaceable(folder)
+    with replaced_folder(folder) as temporary:
+        yield temporary
         if isinstance(tokenizer, (str, Path)):
             copy_tokenizer(Path(tokenizer), temporary)
         elif tokenizer is not None:
@@ -177,36 +227,13 @@ def config_from(
         raise LmwrightError(f"{folder / 'config.json'}: {message}") from error
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """All weights of a folder under their published names, from one file or from shards.
-
-    Raises:
-        LmwrightError: if there are none, a shard is missing, or a file is truncated.
-    """
-    if (folder / _INDEX).is_file():
-        index = read_json(folder / _INDEX)
-        if not isinstance(index, dict) or not isinstance(index.get("weight_map"), dict):
-            raise LmwrightError(f"{folder / _INDEX} has no weight_map")
-        files = sorted({str(file) for file in index["weight_map"].values()})
-    elif (folder / _WEIGHTS).is_file():
-        files = [_WEIGHTS]
-    else:
-        raise LmwrightError(
-            f"{folder} holds no weights: neither {_WEIGHTS} nor {_INDEX}",
-            hint="weights in other formats (.bin, .pt) are not read",
-        )
-    weights: dict[str, Tensor] = {}
-    for file in files:
-        path = folder / file
-        if not path.is_file():
-            raise LmwrightError(f"{folder}: {_INDEX} names {file}, which is missing")
-        try:
-            weights |= load_file(path)
-        except SafetensorError as error:
-            raise LmwrightError(
-                f"{path} is truncated or corrupt: {error}", hint="copy or download it again"
-            ) from error
-    return weights
+def _read_file(path: Path, dtype: torch.dtype | None) -> Published:
+    """A model in one file, by how it begins."""
+    with open(path, "rb") as file:
+        begins = file.read(len(MAGIC))
+    if begins == MAGIC or path.suffix == ".gguf":
+        return gguf.read(path, dtype=dtype)
+    return llama2c.read(path, dtype=dtype)
 
 
 def _common_dtype(weights: Mapping[str, Tensor]) -> str:

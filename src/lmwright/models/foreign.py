@@ -1,0 +1,316 @@
+"""Families that we lack: a model of `transformers` behind the call that ours have."""
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from lmwright.core.errors import LmwrightError
+from lmwright.core.files import read_json, write_json
+from lmwright.models.config import Task
+from lmwright.models.documents import Documents
+from lmwright.models.transformer import Output
+
+_CLASSES: dict[Task, tuple[str, str]] = {
+    "causal_lm": ("AutoModelForCausalLM", "CAUSAL_LM"),
+    "masked_lm": ("AutoModelForMaskedLM", "MASKED_LM"),
+    "sequence_to_sequence": ("AutoModelForSeq2SeqLM", "SEQ_TO_SEQ_CAUSAL_LM"),
+    "sequence_classification": ("AutoModelForSequenceClassification", "SEQUENCE_CLASSIFICATION"),
+    "token_classification": ("AutoModelForTokenClassification", "TOKEN_CLASSIFICATION"),
+    "span_qa": ("AutoModelForQuestionAnswering", "QUESTION_ANSWERING"),
+}
+"""Task -> transformers' class that opens it, and its name in the table of such classes."""
+
+_PROBED = 5  # tokens on which the output projection is tried
+
+
+class Foreign(nn.Module):
+    """A `transformers` model that is called like ours and trained by our objectives.
+
+    Packed rows are taken apart (see `Documents`), so that any architecture keeps documents from
+    each other, at the cost of padding where they differ in length.
+
+    Args:
+        model: the `transformers` model; `config` is its own.
+        task: what it gives.
+    """
+
+    def __init__(self, model: nn.Module, task: Task) -> None:
+        super().__init__()
+        self.model = model
+        self.task = task
+        self.config: Any = model.config
+        self._accepts = frozenset(inspect.signature(model.forward).parameters)
+        self._projects: bool | None = None
+
+    @property
+    def output_weight(self) -> Tensor:
+        """(V, D) of the output projection."""
+        weight = self._head().weight
+        assert isinstance(weight, Tensor)
+        return weight
+
+    @property
+    def output_bias(self) -> Tensor | None:
+        """(V,) of the output projection, where it has one."""
+        bias = getattr(self._head(), "bias", None)
+        assert bias is None or isinstance(bias, Tensor)
+        return bias
+
+    def forward(self, input_ids: Tensor, *arguments: Any, **named: Any) -> Output:
+        """Call the wrapped model.
+
+        Args:
+            input_ids: (B, T) integers.
+            arguments, named: `attention_mask`, `position_ids`, `cache`, `document_ids`,
+                `token_type_ids`, `decoder_input_ids`, `decoder_attention_mask`, as our models take
+                them.
+
+        Raises:
+            LmwrightError: with a `cache`, or if the model cannot take an argument.
+        """
+        found, documents = self._call(input_ids, *arguments, **named)
+        if self.task == "span_qa":
+            logits = torch.stack((found.start_logits, found.end_logits), dim=-1)
+        else:
+            logits = found.logits
+        return Output(logits=logits if documents is None else documents.together(logits))
+
+    def hidden_states(self, input_ids: Tensor, *arguments: Any, **named: Any) -> Tensor:
+        """What the model gives to its output projection, (B, T, D); see `forward`.
+
+        Raises:
+            LmwrightError: as `forward`, or if the model's logits are no plain projection.
+        """
+        self._check_projection(input_ids.device)
+        hidden, documents = self._before_projection(input_ids, *arguments, **named)
+        return hidden if documents is None else documents.together(hidden)
+
+    def transform(self, hidden: Tensor) -> Tensor:
+        """What the output projection reads: `hidden_states` itself; see `heads.MaskedLM`."""
+        return hidden
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Logits (..., V) of what `hidden_states` gave."""
+        logits: Tensor = self._head()(hidden)
+        return logits
+
+    def _call(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cache: object | None = None,
+        document_ids: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+    ) -> tuple[Any, Documents | None]:
+        if cache is not None:
+            raise LmwrightError(
+                f"{self._name()} is a model of transformers, which our engine cannot generate with",
+                hint="it trains and is evaluated here; let transformers generate from its folder",
+            )
+        documents = None
+        if document_ids is not None:
+            if decoder_input_ids is not None:
+                raise LmwrightError(f"{self._name()} cannot take packed rows: it reads and writes")
+            documents = Documents(document_ids, attention_mask)
+            if position_ids is not None:
+                position_ids = documents.apart(position_ids.expand_as(input_ids))
+            if token_type_ids is not None:
+                token_type_ids = documents.apart(token_type_ids)
+            input_ids, attention_mask = documents.apart(input_ids), documents.mask
+        if position_ids is not None and _natural(position_ids, attention_mask):
+            position_ids = None  # some families count from another number; each knows its own
+        if token_type_ids is not None and not bool(token_type_ids.any()):
+            token_type_ids = None
+        given = {
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            "token_type_ids": token_type_ids,
+            "decoder_input_ids": decoder_input_ids,
+            "decoder_attention_mask": decoder_attention_mask,
+        }
+        arguments: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+        for name in arguments:
+            if name not in self._accepts:
+                raise LmwrightError(f"{self._name()} takes no {name}")
+        if "use_cache" in self._accepts:
+            arguments["use_cache"] = False
+        return self.model(input_ids=input_ids, **arguments), documents
+
+    def _before_projection(
+        self, input_ids: Tensor, *arguments: Any, **named: Any
+    ) -> tuple[Tensor, Documents | None]:
+        with self._projection_aside() as given:
+            _, documents = self._call(input_ids, *arguments, **named)
+        if not given:
+            raise self._no_projection()
+        return given[-1], documents
+
+    @contextmanager
+    def _projection_aside(self) -> Iterator[list[Tensor]]:
+        """Within, the projection notes what it is given and costs nothing: its result is zeros."""
+        head, given = self._head(), list[Tensor]()
+        width = self.output_weight.shape[0]
+
+        def note(hidden: Tensor) -> Tensor:
+            given.append(hidden)
+            return hidden.new_zeros(1).expand(*hidden.shape[:-1], width)
+
+        head.__dict__["forward"] = note  # of this object, before its class's
+        try:
+            yield given
+        finally:
+            del head.__dict__["forward"]
+
+    def _check_projection(self, device: torch.device) -> None:
+        """Once: whether the logits are the projection of what it is given, and nothing after."""
+        if self._projects is None:
+            training = self.training
+            ids = torch.arange(_PROBED, device=device)[None]
+            more = {"decoder_input_ids": ids} if self.task == "sequence_to_sequence" else {}
+            self.eval()
+            try:
+                with torch.no_grad():
+                    logits = self(ids, **more).logits
+                    found = self.project(self._before_projection(ids, **more)[0])
+            finally:
+                self.train(training)
+            self._projects = torch.allclose(found, logits, rtol=1e-3, atol=1e-4)
+        if not self._projects:
+            raise self._no_projection()
+
+    def _head(self) -> nn.Module:
+        found = getattr(self.model, "get_output_embeddings", lambda: None)()
+        if not isinstance(found, nn.Module):
+            raise LmwrightError(f"{self._name()} has no output projection to a vocabulary")
+        return found
+
+    def _no_projection(self) -> LmwrightError:
+        return LmwrightError(
+            f"{self._name()} does more to its logits than project: this objective cannot train it",
+            hint="only transformers' own loss knows what its family does there",
+        )
+
+    def _name(self) -> str:
+        return type(self.model).__name__
+
+
+def load_foreign(
+    folder: Path,
+    values: Mapping[str, Any],
+    *,
+    dtype: torch.dtype | None = None,
+    task: Task | None = None,
+) -> Foreign:
+    """Open a folder with `transformers`; code that lies in the folder is never run.
+
+    Args:
+        folder: a model folder.
+        values: content of its config.json.
+        dtype: of the weights in memory; None: as stored.
+        task: what it is wanted for; None: what `architectures` says. A head that the weights lack
+            is drawn fresh (seed 0).
+
+    Raises:
+        LmwrightError: if `transformers` is not installed or cannot open it, or weights are
+            missing or left over.
+    """
+    transformers = _library()
+    wanted = task or _task_of(folder, values)
+    if wanted not in _CLASSES:
+        raise LmwrightError(f"a model of transformers cannot be opened for {wanted}")
+    opener = getattr(transformers, _CLASSES[wanted][0])
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model, report = opener.from_pretrained(
+                folder,
+                dtype=dtype or "auto",
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except (ValueError, OSError, LookupError, RuntimeError, ImportError, SafetensorError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise LmwrightError(f"transformers cannot open {folder}: {lines[0]}") from error
+    _check_report(folder, model, report, strict=task is None)
+    return Foreign(model, wanted).eval()
+
+
+def save_foreign(
+    model: Foreign,
+    folder: Path,
+    eos_token_id: int | Iterable[int] | None = None,
+    *,
+    max_shard_bytes: int,
+) -> None:
+    """Write the wrapped model's config and weights into `folder`, which exists.
+
+    Args:
+        model: what `load_foreign` opens again, as `transformers` does.
+        folder: empty.
+        eos_token_id: what ends a generation; None: the config's.
+        max_shard_bytes: of one file of weights.
+    """
+    wrapped: Any = model.model
+    wrapped.save_pretrained(folder, max_shard_size=max_shard_bytes)
+    if eos_token_id is None:
+        return
+    ends = eos_token_id if isinstance(eos_token_id, int) else list(eos_token_id)
+    for name in ("config.json", "generation_config.json"):
+        if (folder / name).is_file():
+            write_json(folder / name, read_json(folder / name) | {"eos_token_id": ends})
+
+
+def _library() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise LmwrightError(
+            "`implementation: transformers` needs the package transformers",
+            hint="install it with: pip install 'lmwright[foreign]'",
+        ) from error
+    return transformers
+
+
+def _task_of(folder: Path, values: Mapping[str, Any]) -> Task:
+    """The task whose table of transformers holds the class that `architectures` names."""
+    from transformers.models.auto import modeling_auto
+
+    published = list(values.get("architectures") or ())
+    for task, (_, table) in _CLASSES.items():
+        classes = getattr(modeling_auto, f"MODEL_FOR_{table}_MAPPING_NAMES").values()
+        if any(name in classes for name in published):
+            return task
+    raise LmwrightError(
+        f"{folder / 'config.json'}: architectures {published} does not say what the model is for",
+        hint=f"say it with task: one of {', '.join(_CLASSES)}",
+    )
+
+
+def _check_report(folder: Path, model: Any, report: Mapping[str, Any], *, strict: bool) -> None:
+    stack = f"{model.base_model_prefix}."
+    missing = [n for n in report["missing_keys"] if strict or n.startswith(stack)]
+    extra = list(report["unexpected_keys"]) if strict else []
+    for kind, names in (("missing weights", missing), ("weights without a place", extra)):
+        if names:
+            listed = ", ".join(sorted(names)[:5])
+            raise LmwrightError(f"{folder} does not hold the model it describes; {kind}: {listed}")
+
+
+def _natural(position_ids: Tensor, attention_mask: Tensor | None) -> bool:
+    """Whether every row counts 0, 1, ... and has its padding, if any, on the right."""
+    columns = torch.arange(position_ids.shape[-1], device=position_ids.device)
+    counted = position_ids == columns
+    if attention_mask is None:
+        return bool(counted.all())
+    real = attention_mask.long()
+    return bool(counted.expand_as(real)[real != 0].all() and (real.diff(dim=-1) <= 0).all())

@@ -1,0 +1,1 @@
+"""Reading GGUF, llama.cpp's one-file format: container, storage types, architectures."""
