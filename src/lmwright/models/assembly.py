@@ -1,7 +1,7 @@
 """A model from published weights, and its weights under their published names."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -11,13 +11,16 @@ from lmwright.core.errors import LmwrightError
 from lmwright.models import families
 from lmwright.models.build import build
 from lmwright.models.config import TransformerConfig
+from lmwright.models.encoder import Encoder
 from lmwright.models.families import Family, naming
+from lmwright.models.families.naming import Weight
+from lmwright.models.heads import Headed
 from lmwright.models.initialization import initialize
 
 _NAMED = 5  # weights listed in an error before "and N more"
 _BACKBONE = "backbone."
 _TIED = ("lm_head.weight", "head.decoder.weight")
-HEAD = ("head.", "lm_head.", "crf.")
+HEAD = ("head.", "lm_head.", "crf.", "output_bias")
 """How the names of a head's weights begin."""
 
 
@@ -45,6 +48,7 @@ def assemble(
         LmwrightError: if weights are missing, left over or of another shape.
     """
     family = families.named(config.model_type)
+    config = _untied_where_stored(config, published)
     weights = our_weights(config, published)
     with torch.device("meta"):
         model = build(config)
@@ -60,19 +64,18 @@ def assemble(
         for name, weight in weights.items()
     }
     model.load_state_dict(state, assign=True)
+    if isinstance(model, (Encoder, Headed)):
+        model.carried = {
+            name: weight.to(dtype, copy=True)
+            for name, weight in _stripped(config, published).items()
+            if _any_match(family.head(config.task).carried, name)
+        }
     return model.eval()
 
 
 def our_weights(config: TransformerConfig, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Published weights under the names of our model's state; what has no place keeps its name."""
-    family, task = families.named(config.model_type), config.task
-    ignored = [re.compile(pattern) for pattern in family.ignored]
-    kept = {
-        name.removeprefix(family.prefix): weight
-        for name, weight in published.items()
-        if not any(pattern.fullmatch(name) for pattern in ignored)
-    }
-    read = naming.read(kept, family.table(task), config)
+    read = _read(config, published)
     if config.tie_word_embeddings:
         for name in _TIED:
             read.pop(name, None)  # some writers store the embedding twice
@@ -84,24 +87,84 @@ def published_weights(model: nn.Module) -> dict[str, Tensor]:
     config = model.config
     assert isinstance(config, TransformerConfig)
     family = families.named(config.model_type)
+    head = family.head(config.task)
     ours = {name.removeprefix(_BACKBONE): weight for name, weight in model.state_dict().items()}
-    written = naming.write(ours, family.table(config.task), config)
-    if not family.head(config.task).prefixed:
+    written = naming.write(ours, _table(config), config)
+    for name, copy in head.copies:
+        if name in written:
+            written[copy] = written[name].clone()
+    if isinstance(model, (Encoder, Headed)):
+        written |= model.carried
+    if not head.prefixed:
         return written
     return {_prefixed(family, config, name): weight for name, weight in written.items()}
+
+
+def _table(config: TransformerConfig) -> list[Weight]:
+    """The names that hold for this config."""
+    table = families.named(config.model_type).table(config.task)
+    return [weight for weight in table if weight.when is None or weight.when(config)]
+
+
+def _read(config: TransformerConfig, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our names without `backbone`, whatever is ignored left out."""
+    family = families.named(config.model_type)
+    head = family.head(config.task)
+    leave_out = (*family.ignored, *head.ignored, *head.carried)
+    kept = {
+        name: weight
+        for name, weight in _stripped(config, published).items()
+        if not _any_match(leave_out, name)
+    }
+    for name, copy in head.copies:
+        if copy in kept:
+            kept[name] = kept.pop(copy)
+    return naming.read(kept, _table(config), config)
+
+
+def _stripped(config: TransformerConfig, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Published names without the family's prefix, as newer files have them."""
+    family = families.named(config.model_type)
+    result = {}
+    for name, weight in published.items():
+        name = name.removeprefix(family.prefix)
+        for pattern, replacement in family.renamed:
+            name = re.sub(pattern, replacement, name)
+        result[name] = weight
+    return result
+
+
+def _any_match(patterns: Iterable[str], name: str) -> bool:
+    return any(re.fullmatch(pattern, name) for pattern in patterns)
+
+
+def _untied_where_stored(
+    config: TransformerConfig, published: Mapping[str, Tensor]
+) -> TransformerConfig:
+    """A file with an output projection of its own counts more than a config.json that ties it:
+    transformers 5 writes T5 v1.1 so."""
+    if not config.tie_word_embeddings:
+        return config
+    read = _read(config, published)
+    embedding = read.get("embed_tokens.weight")
+    for name in _TIED:
+        own = read.get(name)
+        if own is not None and embedding is not None and not torch.equal(own, embedding):
+            return config.model_copy(update={"tie_word_embeddings": False})
+    return config
 
 
 def published_name(config: TransformerConfig, name: str) -> str:
     """The published name of one of our weights (the first, where it is stored in several)."""
     family = families.named(config.model_type)
-    found = naming.published_name(name.removeprefix(_BACKBONE), family.table(config.task))
+    found = naming.published_name(name.removeprefix(_BACKBONE), _table(config))
     return _prefixed(family, config, found) if family.head(config.task).prefixed else found
 
 
 def our_name(config: TransformerConfig, name: str) -> str:
     """Our name of a published weight (the first, where it holds several)."""
     family = families.named(config.model_type)
-    found = naming.our_name(name.removeprefix(family.prefix), family.table(config.task))
+    found = naming.our_name(name.removeprefix(family.prefix), _table(config))
     return _owned(config, found)
 
 
@@ -118,7 +181,7 @@ def _prefixed(family: Family, config: TransformerConfig, name: str) -> str:
 
 def _owned(config: TransformerConfig, name: str) -> str:
     """The name in the model's state: what is not the head's lies in `backbone`."""
-    has_backbone = config.head is not None
+    has_backbone = config.head is not None and config.task != "backbone"
     return name if not has_backbone or name.startswith(HEAD) else _BACKBONE + name
 
 

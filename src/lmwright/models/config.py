@@ -105,11 +105,27 @@ class HeadConfig(Config):
     bias: bool = True
     """Whether the projection has a bias."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """In training, before the dense layer and before the projection."""
+    """In training, before the projection."""
+    hidden_dropout: bool = False
+    """Whether `dropout` also holds before the dense layer."""
     normalize: bool = True
     """embedding: whether vectors have length 1."""
+    max_length: int | None = Field(default=None, gt=0)
+    """embedding: texts are cut to so many tokens; None: to what the model can read."""
     crf: bool = False
     """token_classification: whether a linear-chain CRF scores whole tag sequences."""
+    tag_scheme: Literal["BIO", "BIOES"] | None = None
+    """With `crf`: what the labels' names forbid to follow each other; None: nothing."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "HeadConfig":
+        if self.labels and len(self.labels) != self.num_labels:
+            raise ValueError(
+                f"{len(self.labels)} labels are named, num_labels is {self.num_labels}"
+            )
+        if self.tag_scheme is not None and not (self.crf and self.labels):
+            raise ValueError("tag_scheme needs crf and labels")
+        return self
 
 
 class TransformerConfig(Config):

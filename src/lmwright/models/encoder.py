@@ -15,6 +15,8 @@ class Encoder(Stack):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__(config, config.num_hidden_layers, causal=False)
+        self.carried: dict[str, Tensor] = {}
+        """Published weights that nothing here uses (BERT's pooler), kept to be written again."""
 
     def forward(
         self,

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lmwright.core.errors import LmwrightError
 from lmwright.models.config import TransformerConfig
 from lmwright.models.initialization import initialize
 from lmwright.models.layers.attention import Cache
@@ -49,7 +50,7 @@ class EncoderDecoder(nn.Module):
         position_ids: Tensor | None = None,
         cache: Cache | None = None,
         *,
-        decoder_input_ids: Tensor,
+        decoder_input_ids: Tensor | None = None,
         decoder_attention_mask: Tensor | None = None,
     ) -> Output:
         """Score the next token after every position of the output.
@@ -62,7 +63,19 @@ class EncoderDecoder(nn.Module):
             decoder_input_ids: (B, U) integers, what is written so far, begun by
                 `decoder_start_token_id`.
             decoder_attention_mask: (B, U), 0 where it is padding.
+
+        Raises:
+            LmwrightError: if `decoder_input_ids` is not given, or has other rows than `input_ids`.
         """
+        if decoder_input_ids is None:
+            raise LmwrightError(
+                "an encoder-decoder needs decoder_input_ids",
+                hint="they are the labels, shifted right and begun by decoder_start_token_id",
+            )
+        if len(decoder_input_ids) != len(input_ids):
+            raise LmwrightError(
+                f"input_ids has {len(input_ids)} rows, decoder_input_ids {len(decoder_input_ids)}"
+            )
         memory = self.encode(input_ids, attention_mask)
         hidden = self.decoder_states(
             decoder_input_ids, memory, attention_mask, decoder_attention_mask, position_ids, cache
@@ -82,8 +95,24 @@ class EncoderDecoder(nn.Module):
         position_ids: Tensor | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
-        """The decoder's normalised stream (B, U, D) that `project` turns into logits."""
-        hidden = self.decoder.hidden_states(
+        """The decoder's stream (B, U, D), scaled for `project`, which turns it into logits."""
+        hidden = self.decode(
+            decoder_input_ids, memory, memory_mask, decoder_attention_mask, position_ids, cache
+        )
+        scale = self.config.output_scale
+        return hidden if scale == 1.0 else hidden * scale
+
+    def decode(
+        self,
+        decoder_input_ids: Tensor,
+        memory: Tensor,
+        memory_mask: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """The decoder's last hidden states (B, U, D)."""
+        return self.decoder.hidden_states(
             decoder_input_ids,
             decoder_attention_mask,
             position_ids,
@@ -92,8 +121,6 @@ class EncoderDecoder(nn.Module):
             memory=memory,
             memory_mask=memory_mask,
         )
-        scale = self.config.output_scale
-        return hidden if scale == 1.0 else hidden * scale
 
     def project(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of normalised states (..., D)."""

@@ -10,13 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lmwright.core.errors import LmwrightError
 from lmwright.models.config import HeadConfig, TransformerConfig
-from lmwright.models.crf import CRF
+from lmwright.models.crf import CRF, allowed_transitions
 from lmwright.models.encoder import Encoder
 from lmwright.models.encoder_decoder import EncoderDecoder
 from lmwright.models.initialization import initialize
 from lmwright.models.layers.feed_forward import ACTIVATIONS
 from lmwright.models.layers.norms import make_norm
+from lmwright.models.tagging import best_tags, tagging_loss
 from lmwright.models.transformer import Decoder, Output
 
 Backbone = Decoder | Encoder | EncoderDecoder
@@ -43,6 +45,8 @@ class Headed(nn.Module):
         assert config.head is not None
         self.config = config
         self.backbone = make_backbone(config)
+        self.carried: dict[str, Tensor] = {}
+        """Published weights that nothing here uses (BERT's pooler), kept to be written again."""
 
     def initialize(self, seed: int) -> None:
         """Draw fresh weights, the same for the same seed; see `initialization.initialize`."""
@@ -64,7 +68,7 @@ class Headed(nn.Module):
             others.pop("token_type_ids", None)
             shifted = _shifted(input_ids, self.config)
             memory = self.backbone.encode(input_ids, attention_mask)
-            return self.backbone.decoder_states(shifted, memory, attention_mask)
+            return self.backbone.decode(shifted, memory, attention_mask)
         return self.backbone.hidden_states(input_ids, attention_mask, position_ids, **others)
 
     @property
@@ -75,7 +79,7 @@ class Headed(nn.Module):
 
 
 class Projection(nn.Module):
-    """(Dropout, dense layer, activation, norm,) dropout, linear projection to the labels.
+    """((Dropout,) dense layer, activation, norm,) dropout, linear projection to the labels.
 
     Args:
         config: the model's shape, with a head.
@@ -88,6 +92,7 @@ class Projection(nn.Module):
         assert head is not None
         width = config.hidden_size
         self.dropout = nn.Dropout(head.dropout)
+        self.hidden_dropout = nn.Dropout(head.dropout if head.hidden_dropout else 0.0)
         self.activation = ACTIVATIONS[head.activation]
         self.dense = nn.Linear(width, width, bias=head.hidden_bias) if head.hidden else None
         self.norm = make_norm(config) if head.norm else None
@@ -96,7 +101,7 @@ class Projection(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., outputs)."""
         if self.dense is not None:
-            x = self.activation(self.dense(self.dropout(x)))
+            x = self.activation(self.dense(self.hidden_dropout(x)))
         if self.norm is not None:
             x = self.norm(x)
         logits: Tensor = self.project(self.dropout(x))
@@ -183,11 +188,53 @@ class TokenClassifier(Headed):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__(config)
         self.head = Projection(config, self.head_config.num_labels)
-        self.crf = CRF(self.head_config.num_labels) if self.head_config.crf else None
+        self.crf = _make_crf(self.head_config)
 
     def forward(self, input_ids: Tensor, *args: Any, **kwargs: Any) -> Output:
         """Logits (B, T, tags); see `Stack.hidden_states` for the arguments."""
         return Output(logits=self.head(self.hidden_states(input_ids, *args, **kwargs)))
+
+    def loss(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        labels: Tensor,
+        **others: Any,
+    ) -> Tensor:
+        """Negative log-likelihood of the tags in nats, summed; see `tagging.tagging_loss`.
+
+        Args:
+            input_ids: (B, T).
+            attention_mask: (B, T), 0 where a token is padding.
+            labels: (B, T) int64, -100 where a token has none.
+            others: see `Stack.hidden_states`.
+
+        Raises:
+            LmwrightError: if the shapes do not fit or a label is out of range.
+        """
+        logits = self(input_ids, attention_mask, **others).logits
+        return tagging_loss(logits, attention_mask, labels, self.crf)
+
+    @torch.no_grad()
+    def decode(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        label_mask: Tensor | None = None,
+        **others: Any,
+    ) -> Tensor:
+        """The best tags (B, T) int64, -100 where a token gets none; see `tagging.best_tags`.
+
+        Args:
+            input_ids: (B, T).
+            attention_mask: (B, T), 0 where a token is padding.
+            label_mask: (B, T), 0 where a token gets no tag.
+            others: see `Stack.hidden_states`.
+        """
+        logits = self(input_ids, attention_mask, **others).logits
+        return best_tags(logits, attention_mask, label_mask, self.crf)
 
 
 class SpanFinder(Headed):
@@ -216,6 +263,14 @@ class Embedder(Headed):
         )
 
 
+def _make_crf(head: HeadConfig) -> CRF | None:
+    if not head.crf:
+        return None
+    if head.tag_scheme is None:
+        return CRF(head.num_labels)
+    return CRF(head.num_labels, allowed_transitions(head.labels, head.tag_scheme))
+
+
 def pool(
     hidden: Tensor, input_ids: Tensor, attention_mask: Tensor | None, config: TransformerConfig
 ) -> Tensor:
@@ -229,6 +284,9 @@ def pool(
 
     Returns:
         (B, C).
+
+    Raises:
+        LmwrightError: if the end-of-sequence token speaks for a sequence that has none.
     """
     assert config.head is not None
     pooling = config.head.pooling
@@ -242,7 +300,13 @@ def pool(
     place = torch.arange(input_ids.shape[1], device=input_ids.device)
     if pooling == "eos":
         ends = config.eos_token_id
+        assert ends is not None, "a head that pools at the end token needs an eos_token_id"
         counted = torch.isin(input_ids, torch.tensor(ends, device=input_ids.device))
+        if not bool(counted.any(dim=1).all()):
+            raise LmwrightError(
+                "a row of input_ids has no end-of-sequence token, which speaks for the sequence",
+                hint=f"end every sequence with the token {ends}",
+            )
     elif config.pad_token_id is not None:
         counted = input_ids != config.pad_token_id  # the reference's rule, mask or not
     elif attention_mask is not None:

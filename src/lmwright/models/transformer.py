@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lmwright.core.errors import LmwrightError
 from lmwright.models.config import TransformerConfig
 from lmwright.models.initialization import initialize
 from lmwright.models.layers.attention import (
@@ -172,6 +173,7 @@ class Stack(nn.Module):
             x = x * torch.tensor(config.embedding_scale, dtype=x.dtype, device=x.device)
         if self.embed_token_types is not None:
             kinds = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+            _check_kinds(kinds, config)
             x = x + self.embed_token_types(kinds)
         if self.embed_positions is not None:
             x = x + self.embed_positions(position_ids + config.position_offset)
@@ -229,6 +231,18 @@ class Stack(nn.Module):
             # A cache alone knows which positions its keys have.
             rules[window] = rule if cached else combined_rule(rule, position_ids.shape[1])
         return rules
+
+
+def _check_kinds(kinds: Tensor, config: TransformerConfig) -> None:
+    # On an accelerator the look would cost a wait at every step; there the kernel complains.
+    if kinds.device.type != "cpu" or torch.compiler.is_compiling() or not kinds.numel():
+        return
+    lowest, highest = (int(x) for x in kinds.aminmax())
+    if lowest < 0 or highest >= config.token_type_vocab_size:
+        raise LmwrightError(
+            f"token_type_ids has {lowest if lowest < 0 else highest}; "
+            f"this model knows the types 0 ... {config.token_type_vocab_size - 1}",
+        )
 
 
 class Decoder(Stack):

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,17 @@ if TYPE_CHECKING:
     from lmwright.models.families.naming import Weight
 
 _ABSENT = object()
-_MACHINERY = frozenset({"naming", "llama_like", "fused"})
+_MACHINERY = frozenset(
+    {"naming", "activation", "llama_like", "fused", "rope", "windows", "bert_like", "bart_like"}
+)
+
+OWN_HEAD = "lmwright_head"
+"""Key of config.json under which we write what the published keys cannot say of a head: its `task`
+(such as `embedding` or `reward`, for which transformers has no class of its own) and those fields
+of `HeadConfig` that a reader of the published keys alone would get wrong (`crf`, `pooling` ...).
+Other readers pass over it."""
+_OURS_ALONE: frozenset[Task] = frozenset({"embedding", "reward"})
+_NAMELESS: frozenset[Task] = frozenset({"masked_lm", "span_qa", "embedding", "backbone"})
 
 # Keys of config.json that say what a head is for.
 _LABELS = ("id2label", "num_labels", "label2id", "problem_type")
@@ -24,16 +35,29 @@ def _unchanged(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _layout_unchanged(
+    layout: dict[str, Any], values: Mapping[str, Any], fields: Mapping[str, Any]
+) -> dict[str, Any]:
+    return layout
+
+
 @dataclass(frozen=True)
 class Head:
     """What a family publishes on top of its stack for one task.
 
     Args:
         architecture: class by which transformers opens it.
-        layout: fields of `HeadConfig` that this family's head has.
+        layout: fields of `HeadConfig` that this family's head has. `dropout` may be the key of
+            config.json that holds it, others to fall back on after `|`, a default after `=`.
         weights: names beyond the stack's.
         prefixed: whether the stack's weights carry the family's prefix.
         changes: fields of `TransformerConfig` that differ from the family's with this head.
+        ignored: regular expressions of published names that may stand beside and are left out.
+        carried: the same of names that are kept with the model and written again, though it does
+            not compute with them: other readers would miss them.
+        copies: (name, copy) of weights that are published twice; where they differ, the copy
+            counts.
+        stack: names of the stack's weights, where it is not the family's usual one.
     """
 
     architecture: str
@@ -41,6 +65,10 @@ class Head:
     weights: "tuple[Weight, ...]" = ()
     prefixed: bool = True
     changes: Mapping[str, Any] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    carried: tuple[str, ...] = ()
+    copies: tuple[tuple[str, str], ...] = ()
+    stack: "tuple[Weight, ...] | None" = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +88,8 @@ class Family:
     """What the reference assumes for a field where config.json is silent; fields that are neither
     there nor here are required."""
     fixed: Mapping[str, Any]
-    """Place -> the only value our blocks support, assumed where silent and written unless None."""
+    """Place -> the only value our blocks support, assumed where silent and written unless None; or
+    a tuple of those, the first of which is written."""
     weights: "tuple[Weight, ...]"
     """Names of the stack's weights, the published ones without `prefix`."""
     constants: Mapping[str, Any] = field(default_factory=dict)
@@ -69,12 +98,19 @@ class Family:
     """What stands before the stack's names where a head is published with it, such as `model.`."""
     ignored: tuple[str, ...] = ()
     """Regular expressions of published names that hold nothing to learn (old buffers)."""
+    renamed: tuple[tuple[str, str], ...] = ()
+    """(regular expression, replacement) for names that some files have otherwise."""
     derived: frozenset[str] = frozenset()
     """Fields that `settle_read` makes and `settle_written` writes, beyond `fields`."""
     settle_read: Callable[[dict[str, Any]], dict[str, Any]] = _unchanged
     """Last word on the fields read, where one key of config.json governs others."""
     extras: tuple[str, ...] = ()
-    """Top-level keys handed to `settle_read` as they are; it must remove them."""
+    """Top-level keys handed to `settle_read` as they are (or their value in `defaults`); it must
+    remove them. A new model has none: its fields come under our names."""
+    settle_head: Callable[
+        [dict[str, Any], Mapping[str, Any], Mapping[str, Any]], dict[str, Any]
+    ] = _layout_unchanged
+    """Last word on a head's layout: (layout, content of config.json, fields read) -> layout."""
     settle_written: Callable[[dict[str, Any], TransformerConfig], dict[str, Any]] | None = None
     """Last word on the content of config.json."""
 
@@ -90,9 +126,10 @@ class Family:
         """
         for place, supported in self.fixed.items():
             value = _look_up(values, place)
-            if value is not _ABSENT and value != supported:
+            allowed = supported if isinstance(supported, tuple) else (supported,)
+            if value is not _ABSENT and value not in allowed:
                 raise LmwrightError(
-                    f"config.json: {place} is {value!r}; only {supported!r} is supported "
+                    f"config.json: {place} is {value!r}; only {allowed[0]!r} is supported "
                     f"for {self.model_type}"
                 )
         result: dict[str, Any] = {"model_type": self.model_type} | dict(self.constants)
@@ -107,21 +144,24 @@ class Family:
                     f"config.json has no {places[0]}, which {self.model_type} needs"
                 )
         for key in self.extras:
-            if key in values:
-                result[key] = values[key]
+            if key in values or key in self.defaults:
+                result[key] = values.get(key, self.defaults.get(key))
         result = self.settle_read(result)
         wanted = task or self.task_of(values)
         head = self.head(wanted)
         result |= head.changes
         if wanted != next(iter(self.heads)) or head.layout:
-            result["head"] = self._head_config(wanted, values)
+            result["head"] = self._head_config(wanted, values, result)
         return result
 
     def task_of(self, values: Mapping[str, Any]) -> Task:
-        """What the published model is for, by `architectures`."""
+        """What the published model is for, by our own key or by `architectures`."""
+        own = values.get(OWN_HEAD)
+        if isinstance(own, Mapping) and own.get("task") in self.heads:
+            return own["task"]  # type: ignore[no-any-return]
         for name in values.get("architectures") or ():
             for task, head in self.heads.items():
-                if head.architecture == name:
+                if head.architecture == name and task not in _OURS_ALONE:
                     return task
         return next(iter(self.heads))
 
@@ -145,61 +185,104 @@ class Family:
             LmwrightError: if the family cannot express a field of the config.
         """
         head = self.head(config.task)
-        self._check_expressible(config, head)
         fields = config.model_dump(mode="json")
         result: dict[str, Any] = {
             "architectures": [head.architecture],
             "model_type": self.model_type,
         }
-        for place, value in self.fixed.items():
+        for place, supported in self.fixed.items():
+            value = supported[0] if isinstance(supported, tuple) else supported
             if value is not None:
                 _put(result, place, value)
         for name, places in self.fields.items():
             _put(result, places[0], fields[name])
-        if config.head is not None and config.task not in ("masked_lm", "backbone", "embedding"):
-            labels = config.head.labels or tuple(
-                f"LABEL_{i}" for i in range(config.head.num_labels)
-            )
+        if config.head is not None and config.task not in _NAMELESS:
+            labels = config.head.labels or _default_labels(config.head.num_labels)
             result["id2label"] = {str(i): label for i, label in enumerate(labels)}
             result["label2id"] = {label: i for i, label in enumerate(labels)}
+        if config.head is not None and isinstance(head.layout.get("dropout"), str):
+            key = re.split(r"[|=]", head.layout["dropout"])[0]
+            if not any(key in places for places in self.fields.values()):
+                result[key] = config.head.dropout
         if self.settle_written is not None:
             result = self.settle_written(result, config)
+        if config.head is not None:
+            result |= self._own_head(config.head, result, fields)
+        self._check_expressed(config, result)
         return result
 
     def table(self, task: Task) -> "tuple[Weight, ...]":
         """Names of all weights of a model for `task`; published stack names without prefix."""
-        return (*self.head(task).weights, *self.weights)
+        head = self.head(task)
+        return (*head.weights, *(self.weights if head.stack is None else head.stack))
 
-    def fresh(self, **shape: Any) -> dict[str, Any]:
-        """Arguments of `TransformerConfig` for a new model of this family with a given shape."""
-        known = {n: v for n, v in self.defaults.items() if v is not None}
-        settled = self.settle_read(dict(self.constants) | known | shape)
-        first = next(iter(self.heads.values()))
-        return {"model_type": self.model_type} | settled | dict(first.changes) | shape
+    def fresh(self, task: Task | None = None, **shape: Any) -> dict[str, Any]:
+        """Arguments of `TransformerConfig` for a new model of this family with a given shape.
 
-    def _head_config(self, task: Task, values: Mapping[str, Any]) -> HeadConfig:
-        names = values.get("id2label")
-        labels: tuple[str, ...] = ()
-        if isinstance(names, Mapping):
-            labels = tuple(str(names[key]) for key in sorted(names, key=lambda key: int(key)))
-        count = len(labels) or int(values.get("num_labels") or 2)
+        Args:
+            task: what it is for; None: what the family is published for first.
+            **shape: fields of `TransformerConfig`; what is left out is the reference's default.
+        """
+        wanted: Task = next(iter(self.heads)) if task is None else task
+        head = self.head(wanted)
+        known = {
+            name: value
+            for name, value in self.defaults.items()
+            if name in self.fields and not (name in shape or name.endswith("_token_id"))
+        }
+        ids = {name: self.defaults[name] for name in self.fields if name.endswith("_token_id")}
+        size = shape.get("vocab_size", 0)
+        # A published model's special tokens may lie beyond a new one's vocabulary.
+        known |= {n: i if i is None or i < size else None for n, i in ids.items()}
+        start = {"model_type": self.model_type} | dict(self.constants) | known | shape
+        given = {name: value for name, value in shape.items() if value is not None}
+        result = self.settle_read(start) | dict(head.changes) | given
+        if wanted != next(iter(self.heads)) or head.layout:
+            result.setdefault("head", self._head_config(wanted, {}, result))
+        return result
+
+    def _head_config(
+        self, task: Task, values: Mapping[str, Any], fields: Mapping[str, Any]
+    ) -> HeadConfig:
+        """The head for `task`, by the content of config.json and the fields read from it."""
         layout = dict(self.head(task).layout)
-        dropout = layout.pop("dropout", 0.0)
-        if isinstance(dropout, str):  # a key of config.json, with others to fall back on
-            found = (values.get(key) for key in dropout.split("|"))
-            dropout = next((value for value in found if value is not None), 0.1)
-        return HeadConfig(task=task, labels=labels, num_labels=count, dropout=dropout, **layout)
+        if isinstance(keys := layout.get("dropout"), str):
+            keys, _, default = keys.partition("=")
+            found = (values.get(key) for key in keys.split("|"))
+            first = next((value for value in found if value is not None), None)
+            layout["dropout"] = float(default or 0.1) if first is None else first
+        layout = self.settle_head(layout, values, fields)
+        if task not in _NAMELESS:
+            names = values.get("id2label")
+            labels: tuple[str, ...] = ()
+            if isinstance(names, Mapping):
+                labels = tuple(str(names[key]) for key in sorted(names, key=int))
+            count = len(labels) or values.get("num_labels") or layout.get("num_labels", 2)
+            named = labels != _default_labels(len(labels))
+            layout |= {"num_labels": count, "labels": labels if named else ()}
+        own = values.get(OWN_HEAD)
+        if isinstance(own, Mapping) and own.get("task") == task:
+            layout |= own
+        return HeadConfig.model_validate({"task": task} | layout)
 
-    def _check_expressible(self, config: TransformerConfig, head: Head) -> None:
-        plain = {name: field.default for name, field in type(config).model_fields.items()}
-        given = plain | dict(self.constants) | dict(head.changes)
-        own = {*self.fields, *self.derived, "model_type", "head", "layer_types"}
-        for name, value in config.model_dump().items():
-            if name not in own and value != given[name]:
-                raise LmwrightError(
-                    f"{self.model_type} cannot express {name} {value!r} (it has {given[name]!r})",
-                    hint="keep the family that the model has",
-                )
+    def _own_head(
+        self, head: HeadConfig, values: Mapping[str, Any], fields: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Our key of config.json, where the published ones do not say all of `head`."""
+        task = self.task_of(values)
+        read = self._head_config(task, values, fields).model_dump(mode="json")
+        given = head.model_dump(mode="json")
+        differing = {name: value for name, value in given.items() if value != read[name]}
+        return {OWN_HEAD: {"task": head.task} | differing} if differing else {}
+
+    def _check_expressed(self, config: TransformerConfig, values: Mapping[str, Any]) -> None:
+        """Read again what was written: nothing of the config may be lost."""
+        read = TransformerConfig.model_validate(self.read_config(values, config.task))
+        for name, (given, again) in _differences(_meaning(config), _meaning(read)).items():
+            raise LmwrightError(
+                f"{self.model_type} cannot express {name} {given!r}: it would be read as {again!r}",
+                hint="keep the family that the model has",
+            )
 
 
 def names() -> list[str]:
@@ -237,6 +320,39 @@ def find(values: Mapping[str, Any]) -> Family:
     if not isinstance(model_type, str):
         raise LmwrightError("config.json does not say which model_type it describes")
     return named(model_type)
+
+
+def _meaning(config: TransformerConfig) -> dict[str, Any]:
+    """All fields, but for those that change nothing in this config."""
+    values = config.model_dump(mode="json", exclude={"head"})
+    unused = []
+    if "sliding_attention" not in config.layer_types:
+        unused += ["sliding_window", "rope_local_theta"]
+    if config.positions != "rotary":
+        unused += ["rope_theta", "rope_local_theta", "rope_scaling", "rotary_dim"]
+    if config.rotary_dim == config.head_dim:
+        unused += ["rotary_dim"]
+    if config.attention_scale == config.head_dim**-0.5:
+        unused += ["attention_scale"]
+    return values | dict.fromkeys(unused)
+
+
+def _differences(given: Any, read: Any, name: str = "") -> dict[str, tuple[Any, Any]]:
+    """Dotted names of what differs -> both values."""
+    if not (isinstance(given, dict) and isinstance(read, dict)):
+        return {} if given == read else {name: (given, read)}
+    return {
+        place: both
+        for key in given
+        for place, both in _differences(
+            given[key], read.get(key), f"{name}.{key}" if name else key
+        ).items()
+    }
+
+
+def _default_labels(count: int) -> tuple[str, ...]:
+    """What transformers calls labels that have no names."""
+    return tuple(f"LABEL_{i}" for i in range(count))
 
 
 def _look_up(values: Mapping[str, Any], place: str) -> Any:

@@ -33,6 +33,7 @@ class Weight:
         read: published tensors -> ours, in the order of the templates; None: the same tensors.
         write: our tensors -> published ones.
         prefixed: for a head's weight: whether it is published with the stack's prefix.
+        when: which configs have it under these names; None: all.
     """
 
     ours: str | tuple[str, ...]
@@ -40,6 +41,7 @@ class Weight:
     read: Convert | None = None
     write: Convert | None = None
     prefixed: bool = False
+    when: Callable[[TransformerConfig], bool] | None = None
 
     @property
     def our_names(self) -> tuple[str, ...]:
