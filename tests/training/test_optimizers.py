@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from lmwright.training.optimizers import Muon, build, matrices_and_rest, orthogonalize
+from lmwright.training.muon import Muon, orthogonalize
+from lmwright.training.optimizers import build, matrices_and_rest
 from lmwright.training.schedule import warmup_stable_decay
 from tests.training.cases import tiny_decoder
 

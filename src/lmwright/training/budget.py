@@ -117,7 +117,11 @@ def choose_plan(
     reasons: list[str] = []
     micro_rows = _micro_rows(wishes, len(batch), memory_needed, reasons)
     tries = _Tries(model, objective, batch, micro_rows)
-    best = _choose_variant(wishes, tries, reasons)
+    # A resumed training does not measure: what was drawn for it must not change what follows.
+    state = objective.state_dict()
+    with torch.random.fork_rng():
+        best = _choose_variant(wishes, tries, reasons)
+    objective.load_state_dict(state)
     matrix_precision, optimizer_seconds = _time_optimizer(
         tries.model, optimizer_step, wishes.matrix_precision
     )
@@ -184,7 +188,7 @@ class _Tries:
     def __init__(
         self, model: nn.Module, objective: Objective, batch: Batch, micro_rows: int
     ) -> None:
-        self.model = copy.deepcopy(model)
+        self.model = copy.deepcopy(model).train()
         self.objective = objective
         self.part = batch.slice(0, micro_rows)
         self.done: list[Variant] = []

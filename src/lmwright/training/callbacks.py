@@ -195,10 +195,12 @@ class Evaluate(Callback):
 
     Args:
         every: steps between two measurements.
-        measure: numbers for the log; called in evaluation mode, without gradients.
+        measure: numbers for the log; called in evaluation mode, without gradients;
+            what it draws leaves the training's random numbers alone.
         run: where they are logged.
         better: optional; of the numbers, a score: the weights of the highest are kept in
             `run.work` and put back at the end, so that the last step need not be the best one.
+        untrained_counts: whether the model before the first step may be the best.
     """
 
     def __init__(
@@ -207,8 +209,10 @@ class Evaluate(Callback):
         measure: Callable[[nn.Module], Mapping[str, float]],
         run: "StepRun",
         better: Callable[[Mapping[str, float]], float] | None = None,
+        untrained_counts: bool = True,
     ) -> None:
         self.every, self.measure, self.run, self.better = every, measure, run, better
+        self.untrained_counts = untrained_counts
         self.best_step = -1
         self.best_score = float("-inf")
         self.latest: dict[str, float] = {}
@@ -225,11 +229,15 @@ class Evaluate(Callback):
         model = trainer.model
         training = model.training
         model.eval()
-        with torch.no_grad():
+        # What a measurement samples must not move the training's own draws: dropout would depend
+        # on how often one looks.
+        with torch.no_grad(), torch.random.fork_rng():
             self.latest = dict(self.measure(model))
         model.train(training)
         self.run.log(self.latest, step=trainer.step)
-        if self.better is not None and (score := self.better(self.latest)) > self.best_score:
+        if self.better is None or (trainer.step == 0 and not self.untrained_counts):
+            return
+        if (score := self.better(self.latest)) > self.best_score:
             self.best_score, self.best_step = score, trainer.step
             save_weights(model, self._weights(trainer.step))
 

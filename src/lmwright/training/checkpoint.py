@@ -6,7 +6,6 @@ A checkpoint is a folder `step-00000120`: the tensors of weights and optimisers 
 SHA-256 of each file. It appears by a rename when it is whole; before, it is a `.part` folder.
 """
 
-import base64
 import contextlib
 import shutil
 import warnings
@@ -20,6 +19,7 @@ from torch import nn
 
 from lmwright.core import files
 from lmwright.core.errors import LmwrightError
+from lmwright.training import randomness
 
 KEPT = 2
 """Checkpoints on disk at once: the last may be the one that is being replaced."""
@@ -58,8 +58,8 @@ def save(
     target = folder / f"step-{step:08d}"
     with files.replaced_folder(target) as temporary:
         _write_tensors(temporary / "tensors", modules, optimizers)
-        rng = base64.b64encode(torch.get_rng_state().numpy().tobytes()).decode()
-        files.write_json(temporary / "state.json", {**state, "step": step, "torch_rng": rng})
+        written = {**state, "step": step, "random": _random_state()}
+        files.write_json(temporary / "state.json", written)
         manifest = {
             file.relative_to(temporary).as_posix(): files.sha256_file(file)
             for file in sorted(temporary.rglob("*"))
@@ -82,8 +82,7 @@ def load(
     verify(checkpoint.folder)
     _read_tensors(checkpoint.folder / "tensors", modules, optimizers)
     state: dict[str, Any] = files.read_json(checkpoint.folder / "state.json")
-    rng = bytearray(base64.b64decode(state["torch_rng"]))
-    torch.set_rng_state(torch.frombuffer(rng, dtype=torch.uint8))
+    _set_random_state(state["random"])
     return state
 
 
@@ -103,6 +102,22 @@ def verify(folder: Path) -> None:
             )
 
 
+def _random_state() -> dict[str, Any]:
+    """What dropout draws from: PyTorch's own states on the processor and on each GPU."""
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {
+        "cpu": randomness.to_text(torch.get_rng_state()),
+        "cuda": [randomness.to_text(state) for state in devices],
+    }
+
+
+def _set_random_state(saved: dict[str, Any]) -> None:
+    torch.set_rng_state(randomness.from_text(saved["cpu"]))
+    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for device, text in zip(range(devices), saved["cuda"], strict=False):  # others may be there now
+        torch.cuda.set_rng_state(randomness.from_text(text), device)
+
+
 def _write_tensors(
     folder: Path, modules: nn.Module, optimizers: list[torch.optim.Optimizer]
 ) -> None:
@@ -117,17 +132,31 @@ def _read_tensors(
     folder: Path, modules: nn.Module, optimizers: list[torch.optim.Optimizer]
 ) -> None:
     from torch.distributed.checkpoint import state_dict_loader
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
     from torch.distributed.checkpoint.state_dict import set_state_dict
 
     tensors = _tensors(modules, optimizers)
+    states = tensors["optimizer"]["state"]
+    written = FileSystemReader(folder).read_metadata().state_dict_metadata
+    # Of a weight that has had no gradient yet (segments, in text without any) there is no state.
+    absent = {
+        name: states.pop(name)
+        for name in list(states)
+        if not any(key.startswith(f"optimizer.state.{name}.") for key in written)
+    }
     with _one_process():
         state_dict_loader.load(tensors, checkpoint_id=folder, no_dist=True)
+    states |= absent  # PyTorch wants one of every weight; those that are none go afterwards
     set_state_dict(
         modules,
         optimizers,
         model_state_dict=tensors["model"],
         optim_state_dict=tensors["optimizer"],
     )
+    for name, parameter in modules.named_parameters():
+        if name in absent:
+            for optimizer in optimizers:
+                optimizer.state.pop(parameter, None)
 
 
 @contextlib.contextmanager

@@ -1,12 +1,41 @@
 """Steps of the training room, and their configuration."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lmwright.core.config import Config
 from lmwright.core.duration import Duration
 from lmwright.pipeline.step import StepType
+
+OptimizerName = Literal["muon", "adamw", "adam", "sgd", "rmsprop", "adafactor", "lion"]
+
+LEARNING_RATES: Mapping[OptimizerName, float] = {
+    "muon": 4e-3,  # of AdamW, for what is no matrix
+    "adamw": 4e-3,
+    "adam": 1e-3,
+    "sgd": 0.1,
+    "rmsprop": 1e-3,
+    "adafactor": 1e-2,  # of the parameter's own size
+    "lion": 4e-4,  # a tenth of AdamW's (Chen et al. 2023, section 5)
+}
+"""Peaks that suit small models; a recipe that wants the best one sweeps."""
+
+ScheduleName = Literal[
+    "warmup_stable_decay",
+    "linear",
+    "cosine",
+    "inverse_square_root",
+    "plateau_inverse_square_root",
+    "constant",
+]
+
+_USED_BY: Mapping[str, tuple[OptimizerName, ...]] = {
+    "momentum": ("sgd", "rmsprop", "muon"),
+    "betas": ("adam", "adamw", "lion", "muon"),
+    "nesterov": ("sgd",),
+}
 
 
 class LoopConfig(Config):
@@ -16,18 +45,32 @@ class LoopConfig(Config):
     """How long: `3m`, `2000 steps`, `10M tokens`; without it, the step's share of the recipe's."""
     batch_tokens: int = Field(4096, gt=0)
     """Tokens per optimiser step, whatever the micro-batch."""
-    optimizer: Literal["muon", "adamw"] = "muon"
-    """`muon`: Muon for the blocks' matrices, AdamW for the rest."""
-    learning_rate: float = Field(4e-3, gt=0)
-    """AdamW's peak."""
+    optimizer: OptimizerName = "muon"
+    """`muon`: Muon for the blocks' matrices, AdamW for the rest. All others take every weight."""
+    learning_rate: float | None = Field(None, gt=0)
+    """The peak; `adafactor`'s is relative to the size of each weight. Without it: 4e-3 for `muon`
+    (its AdamW) and `adamw`, 1e-3 for `adam` and `rmsprop`, 0.1 for `sgd`, 1e-2 for `adafactor`,
+    4e-4 for `lion`."""
     matrix_learning_rate: float = Field(0.02, gt=0)
     """Muon's peak."""
+    momentum: float | None = Field(None, ge=0, lt=1)
+    """Of `sgd` (0.9 without it), `rmsprop` (0) and `muon` (0.95)."""
+    nesterov: bool = False
+    """Whether `sgd` looks ahead by its momentum; `muon` always does."""
+    betas: tuple[float, float] | None = None
+    """Memory of the gradient and of its square, for `adam`, `adamw` and `muon`'s AdamW (0.9, 0.95
+    without it); of `lion` in the update and in the momentum (0.9, 0.99)."""
     weight_decay: float = Field(0.0, ge=0)
-    """Decoupled, on matrices and embeddings."""
+    """On matrices and embeddings, never on norms and biases. Decoupled; for `sgd`, `adam` and
+    `rmsprop` added to the gradient, as their authors have it."""
+    schedule: ScheduleName = "warmup_stable_decay"
+    """The learning rate after the warm-up: stays, then falls in a line; falls in a line, or as a
+    cosine, to 2 %; falls with one over the root of the step, with the warm-up as a rise
+    (`inverse_square_root`) or held at the peak (`plateau_inverse_square_root`); stays."""
     warmup: float = Field(0.02, ge=0, le=1)
     """Share of the steps in which the learning rate rises."""
     decay: float = Field(0.6, ge=0, le=1)
-    """Share of the steps, at the end, in which it falls."""
+    """Share of the steps, at the end, in which it falls, for `warmup_stable_decay`."""
     clip: float = Field(1.0, gt=0)
     """Largest norm of the gradient."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -43,7 +86,27 @@ class LoopConfig(Config):
     evaluations: int = Field(4, ge=1)
     """How often the validation loss is measured."""
     seed: int = 0
-    """Of the initial weights and the order of the data."""
+    """Of the initial weights, the order of the data, and dropout."""
+
+    @property
+    def peak(self) -> float:
+        """The learning rate, or the optimiser's usual one."""
+        return self.learning_rate or LEARNING_RATES[self.optimizer]
+
+    @model_validator(mode="after")
+    def _refuse_keys_without_use(self) -> Self:
+        """A key that the chosen optimiser does not have would silently do nothing."""
+        given = {"momentum": self.momentum, "betas": self.betas, "nesterov": self.nesterov or None}
+        for key, optimizers in _USED_BY.items():
+            if given[key] is not None and self.optimizer not in optimizers:
+                raise ValueError(
+                    f"{key} is a key of {' and '.join(optimizers)}, not of {self.optimizer}"
+                )
+        if self.betas is not None and not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must lie in 0..1, and are {self.betas}")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov looks ahead by the momentum, which is 0")
+        return self
 
 
 class ShapeConfig(LoopConfig):
@@ -81,6 +144,95 @@ class SFTConfig(ShapeConfig):
     """Share of each batch's rows that stay plain text, so that the model keeps what it read."""
 
 
+class TaskConfig(LoopConfig):
+    """What the training steps of labelled tasks share."""
+
+    optimizer: OptimizerName = "adamw"
+    """As for every training step; AdamW alone, since embeddings are most of these models."""
+    learning_rate: float | None = Field(1e-3, gt=0)
+    """The peak; None: the optimiser's usual one."""
+    weight_decay: float = Field(0.01, ge=0)
+    """On matrices and embeddings."""
+    batch_tokens: int = Field(2048, gt=0)
+    """Tokens per optimiser step at most, padding and targets included."""
+    compile: Literal["auto", "on", "off"] = "off"
+    """`torch.compile` of a transformer's blocks; each length of examples is compiled anew."""
+    epochs: float = Field(20.0, gt=0)
+    """Most times that the data is seen, whatever the budget allows."""
+    evaluations: int = Field(10, ge=1)
+    """How often the validation split is measured; the best of the models measured is kept."""
+    validation_examples: int = Field(1000, gt=0)
+    """At most so many validation examples are measured, evenly spread."""
+    chosen_by: Literal["loss", "accuracy", "macro_f1", "matthews", "entity_f1"] | None = None
+    """What the best model is chosen by; without it accuracy, of names F1, of texts the loss."""
+    architecture: str
+    """What is trained."""
+    shape: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the model's own config that differ from the usual: `{hidden_size: 256}`. See
+    `models.classic_config`, and for transformers `models.config.TransformerConfig`."""
+
+    @model_validator(mode="after")
+    def _possible_shape(self) -> Self:
+        """Refuse before the first step what would stop the training at its own."""
+        from lmwright.core.errors import LmwrightError
+        from lmwright.models.classic_config import MODEL_TYPES, classic_config
+        from lmwright.models.config import TransformerConfig
+
+        kind = self.kind_of_model()
+        if kind["model_type"] not in MODEL_TYPES:
+            wrong = [key for key in self.shape if key not in TransformerConfig.model_fields]
+            if wrong:
+                raise ValueError(f"{wrong[0]} in shape is no field of a transformer's config")
+            return self
+        try:
+            classic_config({**kind, "vocab_size": 1, **self.shape})
+        except LmwrightError as error:
+            raise ValueError(f"shape: {error.what}") from error
+        return self
+
+    def kind_of_model(self) -> dict[str, str]:
+        """The fields of the model's config that the architecture decides."""
+        return {"model_type": self.architecture}
+
+
+class ClassifyConfig(TaskConfig):
+    """Teach a model the class of a text or of a pair of texts, or a number for it."""
+
+    architecture: Literal["perceptron", "text_cnn", "recurrent", "encoder"] = "encoder"
+    """What is trained where there is no model to start from; `encoder`: a transformer."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of a label's probability that all classes divide."""
+
+
+class TagConfig(TaskConfig):
+    """Teach a model the tag of every word."""
+
+    architecture: Literal["recurrent", "encoder"] = "encoder"
+    """What is trained where there is no model to start from; `encoder`: a transformer."""
+
+    def kind_of_model(self) -> dict[str, str]:
+        """The fields of the model's config that the architecture and the task decide."""
+        return {"model_type": self.architecture} | (
+            {"task": "token_classification"} if self.architecture == "recurrent" else {}
+        )
+
+
+class TranslateConfig(TaskConfig):
+    """Teach a model to write a target for a source."""
+
+    architecture: Literal["recurrent", "encoder_decoder"] = "encoder_decoder"
+    """What is trained where there is no model to start from; `recurrent`: with attention."""
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    """Share of a token's probability that the whole vocabulary divides."""
+    batch_tokens: int = Field(4096, gt=0)
+    """Tokens per optimiser step at most, sources, targets and padding."""
+
+    def kind_of_model(self) -> dict[str, str]:
+        """The fields of the model's config that the architecture and the task decide."""
+        recurrent = self.architecture == "recurrent"
+        return {"model_type": "recurrent_encoder_decoder" if recurrent else self.architecture}
+
+
 STEPS = (
     StepType(
         name="training.pretrain",
@@ -107,5 +259,21 @@ STEPS = (
         needs=frozenset({"chats"}),
         estimate="lmwright.training.estimate:pretrain",
         summary="Fine-tune on conversations, training the assistant's tokens only",
+    ),
+    *(
+        StepType(
+            name=f"training.{verb}",
+            config=config,
+            function=f"lmwright.training.task_steps:{verb}",
+            inputs={"examples": "examples", "tokenizer": "tokenizer", "model": "model"},
+            optional=frozenset({"model"}),
+            output="task_model",
+            summary=summary,
+        )
+        for verb, config, summary in (
+            ("classify", ClassifyConfig, "Train a classifier of texts: from MLP to transformer"),
+            ("tag", TagConfig, "Train a tagger of words: recurrent, with a CRF, or a transformer"),
+            ("translate", TranslateConfig, "Train a model that writes a target for a source"),
+        )
     ),
 )

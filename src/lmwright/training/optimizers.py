@@ -1,107 +1,15 @@
-"""Optimisers: Muon for the matrices of the blocks, AdamW for everything else."""
+"""The optimisers by name, and which of a model's weights each takes and decays."""
 
-from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-# Polar Express (Amsel et al. 2025, algorithm 1, the authors' list for singular values >= 1e-3):
-# each step is the best odd quintic for what the last one left, so five steps do what Newton-Schulz
-# with fixed coefficients needs more for.
-_POLAR_EXPRESS = (
-    (8.28721201814563, -23.595886519098837, 17.300387312530933),
-    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
-    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
-    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
-    (2.300652019954817, -1.6689039845747493, 0.4188073119525673),
-)
-
-# All but the last step are made 1 % safer, as the authors do: rounding in bf16 may push singular
-# values above 1, where the polynomials of later steps grow fast.
-_SAFETY = 1.01
-POLAR_EXPRESS = (
-    *((a / _SAFETY, b / _SAFETY**3, c / _SAFETY**5) for a, b, c in _POLAR_EXPRESS[:-1]),
-    _POLAR_EXPRESS[-1],
-)
-
-
-def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The nearest semi-orthogonal matrix of each: U V^T of its singular value decomposition.
-
-    Args:
-        matrices: (N, R, C).
-        dtype: of the products; bf16 is precise enough, and faster on some processors only.
-
-    Returns:
-        (N, R, C) in the input's dtype; singular values that were above 0.02 of the Frobenius norm
-        come out within 0.85..1.15.
-    """
-    x = matrices.to(dtype)
-    tall = x.shape[1] > x.shape[2]
-    if tall:
-        x = x.mT
-    # The coefficients hold for a spectral norm of at most 1.
-    x = x / (x.norm(dim=(1, 2), keepdim=True) * _SAFETY + 1e-7)
-    for a, b, c in POLAR_EXPRESS:
-        gram = x @ x.mT
-        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, polynomial, x, beta=a)
-    return (x.mT if tall else x).to(matrices.dtype)
-
-
-class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised (Jordan et al. 2024, "Muon").
-
-    W -= lr * sqrt(max(1, R / C)) * orthogonalize(g + momentum * m), with m = momentum * m + g,
-    and decoupled weight decay. Matrices of one shape are orthogonalised in one batch.
-
-    Args:
-        params: two-dimensional parameters (R, C).
-        lr: the spectral norm of an update.
-        momentum: of the Nesterov kind.
-        weight_decay: decoupled, scaled by `lr`.
-        dtype: of the products, see `orthogonalize`.
-    """
-
-    def __init__(
-        self,
-        params: Iterable[Tensor],
-        lr: float = 0.02,
-        momentum: float = 0.95,
-        weight_decay: float = 0.0,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        self.dtype = dtype
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update of every parameter that has a gradient."""
-        for group in self.param_groups:
-            by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    by_shape[parameter.shape].append(parameter)
-            for parameters in by_shape.values():
-                self._update(parameters, group)
-
-    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        for parameter in parameters:
-            if "momentum" not in self.state[parameter]:
-                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
-        moments = [self.state[p]["momentum"] for p in parameters]
-        torch._foreach_mul_(moments, group["momentum"])
-        torch._foreach_add_(moments, gradients)
-        looked_ahead = torch._foreach_add(gradients, moments, alpha=group["momentum"])
-        directions = orthogonalize(torch.stack(list(looked_ahead)), self.dtype)
-        rows, columns = parameters[0].shape
-        size = group["lr"] * max(1.0, rows / columns) ** 0.5
-        if group["weight_decay"]:
-            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(parameters, list(directions.unbind()), alpha=-size)
+from lmwright.models.layers.experts import Experts
+from lmwright.training.adafactor import Adafactor
+from lmwright.training.commands import OptimizerName
+from lmwright.training.lion import Lion
+from lmwright.training.muon import Muon
 
 
 class Optimizers:
@@ -133,18 +41,23 @@ class Optimizers:
 def matrices_and_rest(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Split trainable parameters into weights of linear layers, which Muon suits, and the rest.
 
-    Embeddings (also as a tied or untied output layer), norms and biases are the rest: their rows
-    or entries are separate things that want separate step sizes.
+    The experts of a layer are one stack of such weights. Embeddings (also as a tied or untied
+    output layer), norms and biases are the rest: their rows or entries are separate things that
+    want separate step sizes.
     """
-    embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
-    output = getattr(module, "output_weight", None)
-    if output is not None:
-        embeddings.add(id(output))
+    stacks = {id(p) for m in module.modules() if isinstance(m, Experts) for p in m.parameters()}
+    embeddings = set[int]()
+    for part in module.modules():
+        if isinstance(part, nn.Embedding):
+            embeddings.add(id(part.weight))
+        elif (output := getattr(part, "output_weight", None)) is not None:
+            embeddings.add(id(output))
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for parameter in module.parameters():
         if parameter.requires_grad:
-            is_matrix = parameter.ndim == 2 and id(parameter) not in embeddings
+            shaped = parameter.ndim == 2 or (parameter.ndim == 3 and id(parameter) in stacks)
+            is_matrix = shaped and id(parameter) not in embeddings
             (matrices if is_matrix else rest).append(parameter)
     return matrices, rest
 
@@ -153,22 +66,28 @@ def build(
     model: nn.Module,
     extra: nn.Module | None,
     *,
-    name: str,
+    name: OptimizerName,
     learning_rate: float,
     matrix_learning_rate: float,
     weight_decay: float,
     matrix_dtype: torch.dtype = torch.float32,
+    momentum: float | None = None,
+    nesterov: bool = False,
+    betas: tuple[float, float] | None = None,
 ) -> Optimizers:
     """The optimisers for `model` and an objective's own module.
 
     Args:
         model: what is trained.
         extra: an objective's own module, or None.
-        name: "muon" (with AdamW for what is no matrix) or "adamw".
-        learning_rate: AdamW's.
+        name: "muon" goes with AdamW for what is no matrix; every other takes all.
+        learning_rate: of all but Muon.
         matrix_learning_rate: Muon's.
-        weight_decay: decoupled; on matrices and embeddings, never on norms and biases.
+        weight_decay: on matrices and embeddings, never on norms and biases.
         matrix_dtype: of Muon's products.
+        momentum: of sgd (None: 0.9), rmsprop (None: 0), muon (None: 0.95).
+        nesterov: of sgd.
+        betas: of adam, adamw, and muon's AdamW (None: 0.9, 0.95), of lion (None: 0.9, 0.99).
     """
     matrices, rest = matrices_and_rest(model)
     if extra is not None:
@@ -176,15 +95,49 @@ def build(
     members: list[torch.optim.Optimizer] = []
     if name == "muon" and matrices:
         members.append(
-            Muon(matrices, matrix_learning_rate, weight_decay=weight_decay, dtype=matrix_dtype)
+            Muon(
+                matrices,
+                matrix_learning_rate,
+                0.95 if momentum is None else momentum,
+                weight_decay=weight_decay,
+                dtype=matrix_dtype,
+            )
         )
     else:
         rest = matrices + rest
-    groups = [
-        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    groups = decay_groups(rest, weight_decay)
     if groups:
-        members.append(torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95), fused=True))
+        members.append(_one(name, groups, learning_rate, momentum, nesterov, betas))
     return Optimizers(members)
+
+
+def decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices and embeddings with decay, then norms, biases and other vectors without."""
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _one(
+    name: OptimizerName,
+    groups: list[dict[str, Any]],
+    lr: float,
+    momentum: float | None,
+    nesterov: bool,
+    betas: tuple[float, float] | None,
+) -> torch.optim.Optimizer:
+    """The optimiser called `name`; AdamW beside Muon."""
+    if name == "sgd":
+        speed = 0.9 if momentum is None else momentum
+        return torch.optim.SGD(groups, lr, momentum=speed, nesterov=nesterov, fused=True)
+    if name == "rmsprop":
+        return torch.optim.RMSprop(groups, lr, momentum=momentum or 0.0, foreach=True)
+    if name == "adafactor":
+        return Adafactor(groups, lr)
+    if name == "lion":
+        return Lion(groups, lr, betas or (0.9, 0.99))
+    # Second moments of language models go stale: 0.95 in place of 0.999 (Brown et al. 2020, B).
+    adam = torch.optim.Adam if name == "adam" else torch.optim.AdamW
+    return adam(groups, lr=lr, betas=betas or (0.9, 0.95), fused=True)

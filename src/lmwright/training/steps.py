@@ -1,6 +1,7 @@
 """Training steps of a recipe: wire data, model, objective and callbacks into the one loop."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,13 @@ from torch import nn
 from lmwright import models, tokens
 from lmwright.core.duration import Duration
 from lmwright.core.errors import LmwrightError
-from lmwright.models import accounting
 from lmwright.models.transformer import Decoder
 from lmwright.tokens import shards as token_shards
+from lmwright.tokens.example_loader import ExampleLoader
 from lmwright.tokens.loader import Loader
 from lmwright.training import budget, callbacks, optimizers
 from lmwright.training.commands import LoopConfig, PretrainConfig, SFTConfig, ShapeConfig
+from lmwright.training.costs import Costs, of_transformer
 from lmwright.training.data import Mixed
 from lmwright.training.objectives.causal_lm import CausalLM
 from lmwright.training.objectives.loss import Objective
@@ -95,7 +97,7 @@ def sft(
 def train(
     config: LoopConfig,
     run: "StepRun",
-    model: Decoder,
+    model: Any,
     objective: Objective,
     data: Data,
     measures: Mapping[str, Callable[[nn.Module], Mapping[str, float]]],
@@ -104,32 +106,34 @@ def train(
     better: Callable[[Mapping[str, float]], float] | None = None,
     reserve_seconds: float = CLOSING_SECONDS,
     most_steps: int | None = None,
+    costs: Costs | None = None,
+    untrained_counts: bool = True,
 ) -> Trainer:
     """Plan a training, record the plan, run it, and put its numbers into the run's summary.
 
     Args:
         config: length and optimiser.
         run: the step's run; its `work` folder holds the checkpoints.
-        model: trained in place.
+        model: trained in place; a decoder, or whatever `costs` tell of.
         objective: what is learned.
         data: endless batches; the first is also what the machine is measured on.
         measures: evaluations of the model, logged under their names.
         started: `perf_counter()` at the start of the step.
-        better: see `callbacks.Evaluate`.
+        better, untrained_counts: see `callbacks.Evaluate`.
         reserve_seconds: of a budget in time, kept back for evaluations and saving.
         most_steps: whatever the budget allows, for objectives that wear out their data.
+        costs: of training this model; None: as `costs.of_transformer` has them.
     """
-    plan = decide_plan(config, run, model, objective, data, started, reserve_seconds, most_steps)
+    if costs is None:
+        costs = of_transformer(model.config, row_length(data), config.optimizer)
+    plan = decide_plan(
+        config, run, model, objective, data, started, reserve_seconds, most_steps, costs
+    )
     announce(plan, run)
     trained_optimizers = build_optimizers(config, model, objective, plan)
     if plan.compile:
         budget.compile_blocks(model)
-    context = model.config.max_position_embeddings
-    log = callbacks.Log(
-        run,
-        accounting.flops_per_token(model.config, min(context, row_length(data)), training=True),
-        plan.peak_flops,
-    )
+    log = callbacks.Log(run, costs.flops_per_token, plan.peak_flops)
     every = max(1, plan.steps // config.evaluations)
     trainer = Trainer(
         model,
@@ -137,11 +141,20 @@ def train(
         data,
         trained_optimizers,
         plan,
-        settings=LoopSettings(config.clip, config.warmup, config.decay),
+        settings=LoopSettings(
+            clip=config.clip,
+            schedule=config.schedule,
+            warmup=config.warmup,
+            decay=config.decay,
+            seed=config.seed,
+        ),
         callbacks=[
             callbacks.Guards(),
             log,
-            *(callbacks.Evaluate(every, m, run, better) for m in measures.values()),
+            *(
+                callbacks.Evaluate(every, m, run, better, untrained_counts)
+                for m in measures.values()
+            ),
             callbacks.SaveCheckpoints(plan.checkpoint_every),
         ],
         folder=run.work / "checkpoints",
@@ -155,12 +168,13 @@ def train(
 def decide_plan(
     config: LoopConfig,
     run: "StepRun",
-    model: Decoder,
+    model: nn.Module,
     objective: Objective,
     data: Data,
     started: float,
     reserve_seconds: float,
     most_steps: int | None,
+    costs: Costs,
 ) -> budget.TrainingPlan:
     """The recorded plan, or a fresh one measured here and recorded before it is used."""
     length = config.budget or (Duration(run.seconds, "seconds") if run.seconds else None)
@@ -181,34 +195,36 @@ def decide_plan(
     )
 
     def choose() -> dict[str, Any]:
-        # The position is put back: the batch that was measured is also the first that is trained.
-        position = data.state_dict()
-        batch = next(iter(data))
-        data.load_state_dict(position)
+        batch = batch_to_measure(data)
         plan = budget.choose_plan(
             wishes,
             model,
             objective,
             batch,
             started=started,
-            memory_needed=lambda rows, precision: accounting.training_memory_bytes(
-                model.config, rows, row_length(data), precision, config.optimizer
-            ),
+            memory_needed=costs.memory_bytes,
             optimizer_step=lambda module, dtype: (
-                optimizers.build(
-                    module,
-                    None,
-                    name=config.optimizer,
-                    learning_rate=config.learning_rate,
-                    matrix_learning_rate=config.matrix_learning_rate,
-                    weight_decay=config.weight_decay,
-                    matrix_dtype=dtype,
-                ).step
+                configured_optimizers(config, module, None, dtype).step
             ),
         )
+        if isinstance(data, ExampleLoader) and plan.micro_rows == len(batch):
+            # Batches hold about the same tokens in few long rows or many short ones: where one
+            # goes through at once, all do.
+            plan = replace(plan, micro_rows=data.most_rows)
         return plan.to_json()
 
     return budget.TrainingPlan.from_json(run.decide("plan", choose))
+
+
+def batch_to_measure(data: Data) -> Any:
+    """The batch that the machine is measured on; the data's position stays where it is."""
+    if isinstance(data, ExampleLoader):
+        return data.typical()
+    # The batch that is measured is also the first that is trained.
+    position = data.state_dict()
+    batch = next(iter(data))
+    data.load_state_dict(position)
+    return batch
 
 
 def announce(plan: budget.TrainingPlan, run: "StepRun") -> None:
@@ -224,14 +240,25 @@ def build_optimizers(
     config: LoopConfig, model: nn.Module, objective: Objective, plan: budget.TrainingPlan
 ) -> optimizers.Optimizers:
     """The configured optimisers over the model and the objective's own module."""
+    dtype = getattr(torch, plan.matrix_precision)
+    return configured_optimizers(config, model, objective.module(), dtype)
+
+
+def configured_optimizers(
+    config: LoopConfig, model: nn.Module, extra: nn.Module | None, matrix_dtype: torch.dtype
+) -> optimizers.Optimizers:
+    """What the step's keys say, over `model` and an objective's own module."""
     return optimizers.build(
         model,
-        objective.module(),
+        extra,
         name=config.optimizer,
-        learning_rate=config.learning_rate,
+        learning_rate=config.peak,
         matrix_learning_rate=config.matrix_learning_rate,
         weight_decay=config.weight_decay,
-        matrix_dtype=getattr(torch, plan.matrix_precision),
+        matrix_dtype=matrix_dtype,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        betas=config.betas,
     )
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from lmwright.training import checkpoint, schedule
 from lmwright.training.budget import TrainingPlan
 from lmwright.training.callbacks import Callback
+from lmwright.training.commands import ScheduleName
 from lmwright.training.objectives.loss import Batch, Objective
 from lmwright.training.optimizers import Optimizers
 
@@ -55,7 +56,10 @@ class LoopSettings:
     warmup: float = 0.02
     decay: float = 0.6
     floor: float = 0.02
-    """See `schedule.warmup_stable_decay`."""
+    """See `schedule.factor`."""
+    schedule: ScheduleName = "warmup_stable_decay"
+    seed: int = 0
+    """Of what is drawn while training: dropout, and samples of an objective or of the data."""
 
 
 class Trainer:
@@ -102,7 +106,10 @@ class Trainer:
             CheckFailed: from a guard.
             LmwrightError: if the checkpoint is damaged.
         """
-        with deterministic(self.plan.threads):
+        with deterministic(self.plan.threads), in_training_mode(self.modules):
+            # Before a checkpoint puts its own state in place: a run that was killed before the
+            # first one begins with the same draws as it began with.
+            torch.manual_seed(self.settings.seed)
             self._restore()
             try:
                 for callback in self.callbacks:
@@ -121,8 +128,13 @@ class Trainer:
     def _advance(self, batch: Batch) -> StepResult:
         """One optimiser step over a whole batch, micro-batch by micro-batch."""
         s = self.settings
-        factor = schedule.warmup_stable_decay(
-            self.step, self.plan.steps, warmup=s.warmup, decay=s.decay, floor=s.floor
+        factor = schedule.factor(
+            s.schedule,
+            self.step,
+            self.plan.steps,
+            warmup=s.warmup,
+            decay=s.decay,
+            floor=s.floor,
         )
         loss, weight, sums = 0.0, 0.0, dict[str, float]()
         for start in range(0, len(batch), self.plan.micro_rows):
@@ -199,6 +211,18 @@ class Trainer:
         for callback, saved in zip(self.callbacks, state["callbacks"], strict=True):
             callback.load_state_dict(saved)
         self.note(f"continues from step {self.step} of {self.plan.steps}")
+
+
+@contextlib.contextmanager
+def in_training_mode(module: nn.Module) -> Iterator[None]:
+    """Dropout on, batch statistics gathered; afterwards every part is as it was before."""
+    before = {part: part.training for part in module.modules()}
+    module.train()
+    try:
+        yield
+    finally:
+        for part, training in before.items():
+            part.training = training
 
 
 @contextlib.contextmanager

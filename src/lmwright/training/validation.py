@@ -30,9 +30,12 @@ class ValidationLoss:
         loader = Loader(self.rows, batch_rows=min(BATCH, len(self.rows)), seed=self.seed)
         batches = iter(loader)
         loss = weight = 0.0
+        # What an objective draws is the same each time, as the rows are.
+        state = self.objective.state_dict()
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             for _ in range(max(1, min(ROWS, len(self.rows)) // BATCH)):
                 result = self.objective.loss(model, next(batches))
                 loss += float(result.loss)
                 weight += result.weight
+        self.objective.load_state_dict(state)
         return {"validation_loss": loss / weight}
