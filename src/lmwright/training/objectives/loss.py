@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lmwright.models.layers.experts import auxiliary_losses
+
 if TYPE_CHECKING:
     from lmwright.tokens.loader import TokenBatch
 
@@ -20,6 +22,9 @@ CHUNK = 1024
 GRAIN = 256
 """Tokens are padded to a multiple of this: every new shape would have its kernels generated anew
 and kept, 0.6 GB of them after some hundred steps whose number of trained tokens differs."""
+
+AUXILIARY = ("load_balance_loss", "router_z_loss")
+"""Of what experts report: the losses; the rest is for the log."""
 
 
 @dataclass
@@ -67,58 +72,111 @@ class Objective:
         """Take back what `state_dict` gave."""
 
 
+@dataclass(frozen=True)
+class _Rule:
+    """How logits become a loss."""
+
+    dtype: torch.dtype
+    """Of the products."""
+    label_smoothing: float
+    soft_cap: float | None
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
     """Cross-entropy of `hidden @ weight.T`; the gradient is formed while a chunk's logits exist."""
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, compute_dtype: torch.dtype
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rule: _Rule
     ) -> Tensor:
-        rows, matrix = hidden.to(compute_dtype), weight.to(compute_dtype)
-        sum_dtype = torch.promote_types(compute_dtype, torch.float32)
+        rows, matrix = hidden.to(rule.dtype), weight.to(rule.dtype)
+        sum_dtype = torch.promote_types(rule.dtype, torch.float32)
         total = torch.zeros((), dtype=sum_dtype, device=hidden.device)
-        needs_gradient = any(ctx.needs_input_grad[:2])
-        grad_rows = torch.empty_like(rows) if needs_gradient else None
-        grad_matrix = torch.zeros_like(matrix, dtype=sum_dtype) if needs_gradient else None
+        needs_gradient = any(ctx.needs_input_grad[:3])
+        grad_rows = grad_matrix = grad_bias = None
+        if needs_gradient:
+            grad_rows = torch.empty_like(rows)
+            grad_matrix = torch.zeros_like(matrix, dtype=sum_dtype)
+            grad_bias = None if bias is None else torch.zeros_like(bias, dtype=sum_dtype)
         for start in range(0, len(targets), CHUNK):
             chunk, goal = rows[start : start + CHUNK], targets[start : start + CHUNK, None]
-            counted = (goal != IGNORED).to(sum_dtype)
-            goal = goal.clamp_min(0)
-            log_p = F.log_softmax((chunk @ matrix.T).to(sum_dtype), dim=-1)
-            total -= (log_p.gather(1, goal) * counted).sum()
-            if grad_rows is None or grad_matrix is None:
+            part, grad_logits = _cross_entropy(
+                _logits(chunk, matrix, bias, sum_dtype), goal, rule, needs_gradient
+            )
+            total += part
+            if grad_rows is None or grad_matrix is None or grad_logits is None:
                 continue
-            # d loss / d logits = softmax - one_hot
-            grad_logits = log_p.exp_()
-            grad_logits.scatter_add_(1, goal, torch.full_like(goal, -1, dtype=sum_dtype))
-            grad_logits = grad_logits.mul_(counted).to(compute_dtype)
+            if grad_bias is not None:
+                grad_bias += grad_logits.sum(0)
+            grad_logits = grad_logits.to(rule.dtype)
             torch.mm(grad_logits, matrix, out=grad_rows[start : start + CHUNK])
             grad_matrix += grad_logits.T @ chunk
         if needs_gradient:
-            ctx.save_for_backward(grad_rows, grad_matrix)
-        ctx.dtypes = (hidden.dtype, weight.dtype)
+            ctx.save_for_backward(grad_rows, grad_matrix, grad_bias)
+        ctx.dtypes = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
         return total
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         (upstream,) = grads
-        grad_rows, grad_matrix = ctx.saved_tensors
-        hidden_dtype, weight_dtype = ctx.dtypes
-        return (
-            (grad_rows * upstream).to(hidden_dtype),
-            (grad_matrix * upstream).to(weight_dtype),
-            None,
-            None,
-        )
+        found = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        scaled = (None if g is None else (g * upstream).to(dtype) for g, dtype in found)
+        return (*scaled, None, None)
 
 
-def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """Summed cross-entropy of next-token logits, never holding more than a chunk of them.
+def _logits(chunk: Tensor, matrix: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    logits = (chunk @ matrix.T).to(dtype)
+    return logits if bias is None else logits.add_(bias)
+
+
+def _cross_entropy(
+    logits: Tensor, goal: Tensor, rule: _Rule, needs_gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Summed loss of (N, V) logits for (N, 1) classes, and its gradient by the logits."""
+    counted = (goal != IGNORED).to(logits.dtype)
+    goal = goal.clamp_min(0)
+    slope = None
+    if rule.soft_cap is not None:
+        bent = (logits / rule.soft_cap).tanh_()
+        logits = rule.soft_cap * bent
+        slope = 1.0 - bent.square()
+    log_p = F.log_softmax(logits, dim=-1)
+    del logits  # the caller keeps none either: one chunk of this size fits into the cache, not two
+    smoothed = rule.label_smoothing
+    loss = -(log_p.gather(1, goal) * counted).sum()
+    if smoothed:
+        loss = (1.0 - smoothed) * loss - smoothed * (log_p.mean(1, keepdim=True) * counted).sum()
+    if not needs_gradient:
+        return loss, None
+    # d loss / d logits = softmax - (smoothed) one_hot
+    gradient = log_p.exp_()
+    gradient.scatter_add_(1, goal, torch.full_like(goal, smoothed - 1.0, dtype=gradient.dtype))
+    if smoothed:
+        gradient -= smoothed / gradient.shape[1]
+    if slope is not None:
+        gradient *= slope
+    return loss, gradient.mul_(counted)
+
+
+def linear_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    bias: Tensor | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    soft_cap: float | None = None,
+) -> Tensor:
+    """Summed cross-entropy of a linear layer's logits, never holding more than a chunk of them.
 
     Args:
         hidden: (N, D) final hidden states.
         weight: (V, D) output embedding.
         targets: (N,) int64 classes; `IGNORED` ones count nothing.
+        bias: (V,) of the output; None: none.
+        label_smoothing: share of a target's probability that all V classes divide among them
+            (Szegedy et al. 2016, section 7); 0..1.
+        soft_cap: logits are bent into (-soft_cap, soft_cap) by tanh; None: not.
 
     Returns:
         Scalar in fp32 (fp64 for fp64 input): sum over N of -log softmax(hidden @ weight.T)[target].
@@ -126,12 +184,31 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
     """
     device = hidden.device.type
     autocast = torch.is_autocast_enabled(device)
-    compute_dtype = torch.get_autocast_dtype(device) if autocast else hidden.dtype
+    dtype = torch.get_autocast_dtype(device) if autocast else hidden.dtype
     with torch.autocast(device, enabled=False):
         total: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            hidden, weight, targets, compute_dtype
+            hidden, weight, bias, targets, _Rule(dtype, label_smoothing, soft_cap)
         )
         return total
+
+
+def trained_rows(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, int]:
+    """The states that have a target: only they go through the output matrix.
+
+    Args:
+        hidden: (B, T, D) final hidden states.
+        targets: (B, T) int64, `IGNORED` where nothing is trained.
+
+    Returns:
+        (N, D) states, (N,) targets, and the number of them that count; the rest is padding to a
+        multiple of `GRAIN`, without a target.
+    """
+    flat = targets.reshape(-1)
+    kept = (flat != IGNORED).nonzero().squeeze(1)
+    padding = -len(kept) % GRAIN
+    chosen = F.pad(flat.index_select(0, kept), (0, padding), value=IGNORED)
+    rows = hidden.reshape(-1, hidden.shape[-1]).index_select(0, F.pad(kept, (0, padding)))
+    return rows, chosen, len(kept)
 
 
 def next_token_loss(model: Any, batch: "TokenBatch", targets: Tensor | None = None) -> LossSum:
@@ -148,12 +225,46 @@ def next_token_loss(model: Any, batch: "TokenBatch", targets: Tensor | None = No
     hidden = model.hidden_states(
         batch.input_ids, position_ids=batch.position_ids, document_ids=batch.document_ids
     )
-    # Only rows with a target go through the output matrix: two thirds of a chat's tokens have none.
-    flat = (batch.targets if targets is None else targets).reshape(-1)
-    kept = (flat != IGNORED).nonzero().squeeze(1)
-    trained = len(kept)
-    padding = -trained % GRAIN
-    targets = F.pad(flat.index_select(0, kept), (0, padding), value=IGNORED)
-    rows = hidden.reshape(-1, hidden.shape[-1]).index_select(0, F.pad(kept, (0, padding)))
-    loss = linear_cross_entropy(rows, model.output_weight, targets)
-    return LossSum(loss=loss, weight=float(trained))
+    # Two thirds of a chat's tokens have no target.
+    rows, chosen, trained = trained_rows(hidden, batch.targets if targets is None else targets)
+    return output_loss(model, rows, chosen, trained)
+
+
+def output_loss(
+    model: Any, rows: Tensor, targets: Tensor, trained: int, label_smoothing: float = 0.0
+) -> LossSum:
+    """Cross-entropy through a model's output layer, with its experts' own losses in training.
+
+    Args:
+        model: with `output_weight`, and perhaps `output_bias`.
+        rows: (N, D) final hidden states.
+        targets: (N,) int64 classes; `IGNORED` ones count nothing.
+        trained: how many of them count; the weight of the result.
+        label_smoothing: see `linear_cross_entropy`.
+    """
+    loss = linear_cross_entropy(
+        rows,
+        model.output_weight,
+        targets,
+        getattr(model, "output_bias", None),
+        label_smoothing=label_smoothing,
+        soft_cap=getattr(model.config, "final_logit_soft_cap", None),
+    )
+    return with_auxiliary(model, LossSum(loss, float(trained)))
+
+
+def with_auxiliary(model: nn.Module, result: LossSum) -> LossSum:
+    """Add what a mixture of experts is trained on beside the task, and report it.
+
+    The experts' losses are means over the tokens of one forward pass, so they count once for every
+    token of the weight. Load balance is judged within a micro-batch: it alone is not the same
+    however a batch is cut. In evaluation there is nothing to add.
+    """
+    found = auxiliary_losses(model)
+    if not found:
+        return result
+    added = sum(found[name] for name in AUXILIARY)
+    metrics = {name: value.detach() * result.weight for name, value in found.items()}
+    return LossSum(
+        result.loss + added * result.weight, result.weight, {**result.metrics, **metrics}
+    )
