@@ -107,3 +107,10 @@ def test_training_that_keeps_to_its_time_uses_the_whole_budget(recipe, seed):
     assert spent == pytest.approx(200.0)
     expected = [(200 - other) * share / sum(shares) for share in shares]
     assert given == pytest.approx(expected)
+
+
+def test_what_is_gathered_is_what_applies(recipe):
+    path = recipe(RECIPE.replace("fakesteps.evaluate", "fakesteps.compare"))
+    plan = plan_of(path, "corpus.kinds=[text]")
+    assert names(plan) == ["corpus", "base", "evaluation"]
+    assert plan.steps[-1].sources == {"corpus": "corpus", "base": "base", "aligned": None}

@@ -45,6 +45,20 @@ def test_resolved_recipe_loads_to_an_equal_recipe(recipe):
     assert again == loaded
 
 
+COMPARED = RECIPE.replace("fakesteps.evaluate", "fakesteps.compare").replace(
+    "final:", "    inputs: {mine: base}\nfinal:"
+)
+
+
+def test_a_step_that_gathers_takes_every_earlier_artefact(recipe):
+    loaded = load_recipe(recipe(COMPARED))
+    wired = {"corpus": ("corpus",), "mine": ("base",), "aligned": ("aligned",)}
+    assert loaded.steps[3].inputs == wired
+    assert load_recipe(recipe(loaded.to_yaml(), name="other")) == loaded
+    error = error_of(recipe(COMPARED.replace("mine: base", "mine: corpus")))
+    assert "mine must be a model, but corpus gives a corpus" in error.what
+
+
 def test_unknown_key_names_file_line_and_nearest(recipe):
     error = error_of(recipe(RECIPE.replace("    share: 3\n", "    learning_rat: 1\n")))
     assert error.what == (

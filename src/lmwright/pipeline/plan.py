@@ -95,7 +95,9 @@ def make_plan(recipe: Recipe) -> Plan:
 
 def _lacking_input(step: Step, sources: Mapping[str, str | Path | None]) -> str | None:
     for name, candidates in step.inputs.items():
-        if sources[name] is None and name not in step.type.optional:
+        # What is gathered is what there is.
+        wanted = name in step.type.inputs and name not in step.type.optional
+        if sources[name] is None and wanted:
             return f"needs {' or '.join(map(str, candidates))}, which does not apply"
     return None
 

@@ -31,6 +31,8 @@ class StepType:
         function: "module:function" of `function(config, run, *, input=Path, ...) -> None`.
         inputs: name of each input and the kind of artefact it must be.
         optional: inputs that may be absent; the function then gets None for them.
+        gathers: kind of artefact of which every earlier step's is an input too, under that step's
+            name: for steps that compare what the recipe made.
         output: kind of artefact that the function writes into `run.output`.
         needs: kinds of records the corpus must have for this step to apply.
         provides: "module:function" from the config to the set of record kinds; corpus steps only,
@@ -47,6 +49,7 @@ class StepType:
     function: str
     inputs: Mapping[str, str] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()
+    gathers: str = ""
     output: str = ""
     needs: frozenset[str] = frozenset()
     provides: str | None = None

@@ -30,20 +30,25 @@ def wire(
     Raises:
         LmwrightError: for an unknown input, an input that nothing gives, or a wrong kind.
     """
-    for wrong in (name for name in inputs if name not in step_type.inputs):
+    named = {name: step_type.gathers for name in inputs if name not in step_type.inputs}
+    for wrong in named if not step_type.gathers else ():
         raise source.error(
             (*path, "inputs", wrong),
             f"{step}.inputs: {wrong} is not an input of {step_type.name}",
             nearest(wrong, step_type.inputs),
         )
     wired: dict[str, tuple[str | Path, ...]] = {}
-    for name, kind in step_type.inputs.items():
+    for name, kind in (step_type.inputs | named).items():
         given = inputs.get(name, [name] if name in kinds else [])
         candidates = [given] if isinstance(given, str) else given
         at = (*path, "inputs", name)
         wired[name] = tuple(_candidate(source, at, step, c, kind, kinds) for c in candidates)
         if not wired[name] and name not in step_type.optional:
             raise _unwired(source, path, step, name, kind, kinds)
+    taken = {candidate for candidates in wired.values() for candidate in candidates}
+    for name, kind in kinds.items():
+        if kind == step_type.gathers and name not in taken:
+            wired[name] = (name,)
     return wired
 
 

@@ -86,6 +86,14 @@ STEPS = (
         output="evaluation",
     ),
     StepType(
+        name="fakesteps.compare",
+        config=EvaluateConfig,
+        function="fakesteps.steps:compare",
+        inputs={"corpus": "corpus"},
+        gathers="model",
+        output="evaluation",
+    ),
+    StepType(
         name="fakesteps.fail",
         config=FailConfig,
         function="fakesteps.steps:fail",

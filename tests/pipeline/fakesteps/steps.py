@@ -22,6 +22,12 @@ def corpus(config, run):
     run.summarize(documented_names=config.words)
 
 
+def compare(config, run, *, corpus, **models):
+    assert (corpus / "corpus.json").exists()
+    write_json(run.output / "evaluation.json", {})
+    run.summarize(compared=" ".join(sorted(n for n, path in models.items() if path.is_dir())))
+
+
 def train(config, run, *, corpus, start):
     """Each step hashes the state: any lost, repeated or different step shows in the result."""
     state, first = hashlib.sha256((corpus / "text.txt").read_bytes()).hexdigest(), 1
