@@ -68,7 +68,7 @@ CASES = {
     "gemma2": Case(
         "gemma2",
         "Gemma2",
-        _LLAMA | {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 5},
+        _LLAMA | {"head_dim": 256, "query_pre_attn_scalar": 256, "sliding_window": 5},
         {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
     ),
     "gpt2": Case(

@@ -1,5 +1,6 @@
 """GGUF files: every family's logits, every storage type's values, and what is refused."""
 
+import random
 import struct
 import tracemalloc
 
@@ -230,6 +231,26 @@ def test_every_truncation_is_one_clear_error(tmp_path):
     early = list(range(0, 4000, 97))
     for length in [*early, *range(4000, len(whole), len(whole) // 20), len(whole) - 1]:
         refused(whole[:length], tmp_path)
+
+
+def test_changed_bytes_are_read_or_refused(tmp_path):
+    gguf_cases.reference("llama 3", 0, tmp_path / "folder")
+    gguf_cases.write("llama 3", tmp_path / "folder", tmp_path / "whole.gguf", "q8_0")
+    whole = (tmp_path / "whole.gguf").read_bytes()
+    draw = random.Random(0)
+    outcomes = set()
+    for _ in range(200):
+        changed = bytearray(whole)
+        for _ in range(draw.choice([1, 1, 3])):
+            changed[draw.randrange(4, 6000)] = draw.choice([0, 1, 255, draw.randrange(256)])
+        (tmp_path / "changed.gguf").write_bytes(changed)
+        try:
+            reader.read(tmp_path / "changed.gguf")
+        except LmwrightError:
+            outcomes.add("refused")
+        else:
+            outcomes.add("read")
+    assert outcomes == {"read", "refused"}
 
 
 def test_settings_that_our_blocks_lack_are_named(tmp_path):

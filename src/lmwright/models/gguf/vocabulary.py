@@ -32,9 +32,6 @@ _ROLES = {
     "eos_token": "eos_token_id",
     "unk_token": "unknown_token_id",
     "pad_token": "padding_token_id",
-    "sep_token": "seperator_token_id",  # so spelled in the format
-    "cls_token": "cls_token_id",
-    "mask_token": "mask_token_id",
 }
 _OTHER = "give the folder of the model's tokenizer: --tokenizer FOLDER"
 
@@ -56,13 +53,17 @@ def tokenizer(path: Path) -> Tokenizer | None:
     if kind in ("no_vocab", "none"):
         return None
     if kind not in _KINDS:
-        raise LmwrightError(
-            f"{path} has a tokenizer of kind {kind}, which is not read", hint=_OTHER
-        )
+        raise LmwrightError(f"{path}: tokenizers of kind {kind} are not read", hint=_OTHER)
     facts = _Facts(path, found)
     rust = _KINDS[kind](facts)
+    # BERT's files call [CLS] a start and [SEP] an end, for want of other names.
+    config = wordpiece.names(rust.get_vocab()) if kind == "bert" else facts.roles()
     template = found.get("tokenizer.chat_template")
-    return Tokenizer(rust, facts.config(), template if isinstance(template, str) else None)
+    return Tokenizer(
+        rust,
+        config | {"tokenizer_class": "PreTrainedTokenizerFast"},
+        template if isinstance(template, str) else None,
+    )
 
 
 class _Facts:
@@ -103,13 +104,10 @@ class _Facts:
     def of_kind(self, *kinds: Kind) -> list[str]:
         return [text for text, kind in zip(self.texts, self.kinds, strict=True) if kind in kinds]
 
-    def config(self) -> dict[str, Any]:
-        """The content of tokenizer_config.json."""
+    def roles(self) -> dict[str, Any]:
+        """The special tokens, as tokenizer_config.json names them."""
         named = {role: self.role(role) for role in _ROLES}
-        return {role: token for role, token in named.items() if token is not None} | {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "clean_up_tokenization_spaces": False,
-        }
+        return {role: token for role, token in named.items() if token is not None}
 
     def surround(self, rust: tokenizers.Tokenizer, *, begin: bool) -> None:
         """Put the start and the end around a text, as the file asks."""
