@@ -116,7 +116,7 @@ def test_unknown_family_names_the_known_ones(folder):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
+        ({"hidden_act": "xielu"}, "activation 'xielu'"),
         (
             {"rope_parameters": {"rope_type": "longrope", "rope_theta": 1.0}},
             "rope_type 'longrope'",
