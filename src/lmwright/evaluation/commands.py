@@ -1,4 +1,6 @@
-"""The step of the evaluation room, and its configuration."""
+"""The steps of the evaluation room, and their configuration."""
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -23,6 +25,19 @@ class ChatEvaluationConfig(Config):
     """Answers generated at once."""
 
 
+class TaskEvaluationConfig(Config):
+    """Score the models of a run on the test split of a labelled task."""
+
+    compare_by: Literal["accuracy", "macro_f1", "matthews"] = "accuracy"
+    """Of classes, the score that decides which model is best and gets the intervals."""
+    shown_errors: int = Field(8, ge=0)
+    """Mistakes of the best model that the report shows."""
+
+
+TASK_MODELS = ("perceptron", "text_cnn", "recurrent", "recurrent_crf", "encoder", "pretrained")
+"""Names under which a run's models are looked for, in the order of the table."""
+
+
 STEPS = (
     StepType(
         name="evaluation.chat",
@@ -39,5 +54,15 @@ STEPS = (
         optional=frozenset({"text", "base", "chat", "aligned", "int8"}),
         output="evaluation",
         summary="Score every model of the run on held-out text and questions, beside TF-IDF lookup",
+    ),
+    StepType(
+        name="evaluation.task",
+        config=TaskEvaluationConfig,
+        function="lmwright.evaluation.task_steps:evaluate",
+        inputs={"dataset": "dataset", "examples": "examples"}
+        | dict.fromkeys(TASK_MODELS, "task_model"),
+        optional=frozenset(TASK_MODELS),
+        output="evaluation",
+        summary="Score every classifier or tagger of the run on the test split, beside baselines",
     ),
 )
