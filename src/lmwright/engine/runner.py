@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence as Items
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from lmwright.engine.cache import KVCache
@@ -14,7 +14,7 @@ from lmwright.models.transformer import Decoder
 
 
 @contextlib.contextmanager
-def generating(model: Decoder) -> Iterator[None]:
+def generating(model: nn.Module) -> Iterator[None]:
     """No gradients, evaluation mode, no compilation; everything as it was afterwards.
 
     A model that is being trained keeps its modes and its compiled blocks. `no_grad`, not

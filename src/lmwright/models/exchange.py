@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lmwright.core.errors import LmwrightError
 from lmwright.core.files import read_json, replaced_folder, write_json
-from lmwright.models import families, llama2c
+from lmwright.models import families, llama2c, sentence_folder
 from lmwright.models.assembly import assemble, published_weights
 from lmwright.models.config import Task, TransformerConfig
 from lmwright.models.foreign import Foreign, load_foreign, save_foreign
@@ -37,6 +37,9 @@ TOKENIZER_FILES = (
     "encoder.json",
     "vocab.bpe",
 )
+
+
+_GENERATION = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 
 
 class SavesItself(Protocol):
@@ -90,8 +93,8 @@ def load(
         )
     if foreign:
         return load_foreign(path, values, dtype=dtype, task=task)
-    config = config_from(values, path, task)
-    changed = task is not None and task != families.find(values).task_of(values)
+    config = config_from(sentence_folder.with_head(path, values, task), path, task)
+    changed = config.task != families.find(values).task_of(values)
     return assemble(config, read_weights(path), path, dtype=dtype, new_head=changed)
 
 
@@ -147,11 +150,12 @@ def write_folder(
         eos = eos_token_id if isinstance(eos_token_id, int) else tuple(eos_token_id)
         config = config.model_copy(update={"eos_token_id": eos})
     values = config.to_hf() | {"torch_dtype": _common_dtype(weights)} | dict(extra or {})
-    generation = {name: values[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    generation = {name: values[name] for name in _GENERATION if name in values}
     with _new_folder(Path(folder), tokenizer) as temporary:
         write_json(temporary / "config.json", values)
         write_json(temporary / "generation_config.json", generation)
         write_weights(temporary, weights, max_shard_bytes=max_shard_bytes)
+        sentence_folder.write(config, temporary)
 
 
 def check_replaceable(folder: Path) -> None:
