@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import math
 
 import pytest
 import torch
@@ -9,9 +10,11 @@ import transformers
 
 from lmwright import models
 from lmwright.core.errors import LmwrightError
+from lmwright.evaluation.likelihood import answer_loss, bits_per_byte
 from lmwright.models.documents import Documents
 from lmwright.models.foreign import Foreign
 from lmwright.tokens.loader import Loader
+from lmwright.tokens.tokenizer import train
 from lmwright.training.budget import TrainingPlan
 from lmwright.training.objectives.causal_lm import CausalLM
 from lmwright.training.optimizers import build
@@ -155,6 +158,27 @@ def test_the_loss_of_packed_rows_is_the_sum_over_documents(decoder):
                 targets = batch.targets[row][where]
                 total += torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
     assert abs(float(found.loss) - float(total)) <= 1e-4 * float(total)
+
+
+def test_evaluation_by_likelihood(decoder):
+    """Bits per byte and answer losses, which evaluation reports of every model."""
+    _, ours = decoder
+    words = train(["the cat sat on the mat", "a cat is no dog"] * 9, 259)
+    theirs = transformers.AutoModelForCausalLM.from_config(
+        type(ours.config).from_dict(ours.config.to_dict() | {"vocab_size": words.vocab_size})
+    ).eval()
+    model = Foreign(theirs, "causal_lm")
+    text = "the dog sat on the cat"
+    found = bits_per_byte(model, words, [text], row_length=64)
+    ids = torch.tensor([[*words.encode(text), words.eos_token_id]])
+    with torch.no_grad():
+        logits = theirs(ids).logits[0, :-1]
+    nats = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum")
+    spelled = len(text) - len(words.token_bytes[int(ids[0, 0])])  # nothing predicts the first
+    expected = float(nats) / math.log(2) / spelled
+    assert found.value == pytest.approx(expected, rel=1e-5)
+    chats = [[{"role": "user", "content": "cat?"}, {"role": "assistant", "content": "mat"}]]
+    assert 0 < answer_loss(model, words, chats) < 20
 
 
 def test_masked_classifying_and_two_stack_models(tmp_path):

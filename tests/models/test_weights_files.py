@@ -104,6 +104,15 @@ def test_old_pickles(theirs, archive, tmp_path):
     assert torch.equal(logits(models.load(tmp_path)), expected)
 
 
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+def test_a_file_of_a_folder_is_no_model(theirs, file, tmp_path):
+    theirs.save_pretrained(tmp_path)
+    torch.save(theirs.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(LmwrightError) as caught:
+        models.load(tmp_path / file)
+    assert f"give the folder of both: {tmp_path}" in str(caught.value)
+
+
 def test_sharded_pickles(theirs, tmp_path):
     theirs.save_pretrained(tmp_path)
     expected = logits(models.load(tmp_path))
@@ -138,6 +147,7 @@ def test_pickles_with_anything_else_are_refused(content, archive, tmp_path, monk
     assert not (tmp_path / "RUN").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_bare_pickle_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from lmwright import tokens
@@ -86,7 +87,10 @@ def retargeted(config: TransformerConfig, family: str) -> TransformerConfig:
         LmwrightError: naming the first field that the family cannot express.
     """
     wanted = config.model_copy(update={"model_type": family})
-    read = TransformerConfig.from_hf(wanted.to_hf())
+    try:
+        read = TransformerConfig.from_hf(wanted.to_hf())
+    except ValidationError as error:
+        raise LmwrightError(f"{family} cannot express it: {error.errors()[0]['msg']}") from error
     for name, value in wanted.model_dump().items():
         again = read.model_dump()[name]
         if again != value:

@@ -237,6 +237,11 @@ def _read_file(path: Path, dtype: torch.dtype | None) -> Published:
         begins = file.read(len(MAGIC))
     if begins == MAGIC or path.suffix == ".gguf":
         return gguf.read(path, dtype=dtype)
+    if path.suffix == ".safetensors" or (path.parent / "config.json").is_file():
+        raise LmwrightError(
+            f"{path} holds the weights of a model, not its config.json",
+            hint=f"give the folder of both: {path.parent}",
+        )
     return llama2c.read(path, dtype=dtype)
 
 
