@@ -52,12 +52,14 @@ class _Recurrent(nn.Module):
         std = self.config.initializer_range
         initialize_classic(self, generator, std, embedding_weight)
 
-    def read(
-        self, input_ids: Tensor, layout: Sequences, state: RecurrentState | None = None
-    ) -> tuple[Tensor, RecurrentState]:
-        """States (N, L, D * directions) of every sequence, before dropout, and the last ones."""
-        x = self.dropout(self.embed_tokens(layout.gather(input_ids)))
-        return recurrence.run(self.recurrent, x, layout, state)
+    def embed(self, input_ids: Tensor, layout: Sequences) -> Tensor:
+        """(N, L, E), the tokens' vectors of every sequence."""
+        embedded: Tensor = self.dropout(self.embed_tokens(layout.gather(input_ids)))
+        return embedded
+
+    def read(self, input_ids: Tensor, layout: Sequences) -> Tensor:
+        """States (N, L, D * directions) of every sequence, before dropout."""
+        return recurrence.outputs(self.recurrent, self.embed(input_ids, layout), layout)
 
 
 class RecurrentClassifier(_Recurrent):
@@ -94,16 +96,18 @@ class RecurrentClassifier(_Recurrent):
             LmwrightError: if the shapes do not fit.
         """
         layout = sequences.of_rows(input_ids, attention_mask)
-        states, end = self.read(input_ids, layout)
-        pooled = self._pool(states, end, layout)
+        pooled = self._pool(self.read(input_ids, layout), layout)
         return Output(logits=self.classifier(self.dropout(pooled)))
 
-    def _pool(self, states: Tensor, end: RecurrentState, layout: Sequences) -> Tensor:
+    def _pool(self, states: Tensor, layout: Sequences) -> Tensor:
         """(B, D * directions)."""
         if self.config.pooling == "last":
-            assert end.hidden is not None
-            top = end.hidden[-2:] if self.config.bidirectional else end.hidden[-1:]
-            return top.transpose(0, 1).flatten(1)
+            rows = torch.arange(len(states), device=states.device)
+            end = states[rows, (layout.lengths - 1).clamp_min(0)]
+            if self.config.bidirectional:  # the backward half ends at the first token
+                width = self.config.hidden_size
+                end = torch.cat((end[:, :width], states[:, 0, width:]), dim=1)
+            return torch.where(layout.lengths[:, None] > 0, end, 0.0)
         valid = layout.valid()[..., None]
         if self.config.pooling == "mean":
             return states.where(valid, 0.0).sum(1) / layout.lengths.clamp_min(1)[:, None]
@@ -147,7 +151,7 @@ class RecurrentTagger(_Recurrent):
             LmwrightError: if the shapes do not fit.
         """
         layout = sequences.of_rows(input_ids, attention_mask)
-        states, _ = self.read(input_ids, layout)
+        states = self.read(input_ids, layout)
         return Output(logits=layout.scatter(self.classifier(self.dropout(states))))
 
     def loss(self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor) -> Tensor:
@@ -251,8 +255,11 @@ class RecurrentLM(_Recurrent):
             if cache is not None and attention_mask is not None:
                 attention_mask = attention_mask[:, -input_ids.shape[1] :]
             layout = sequences.of_rows(input_ids, attention_mask)
-        states, end = self.read(input_ids, layout, cache)
-        if cache is not None:
+        if cache is None:
+            states = self.read(input_ids, layout)
+        else:
+            embedded = self.embed(input_ids, layout)
+            states, end = recurrence.run(self.recurrent, embedded, layout, cache)
             cache.hidden, cache.cell = end.hidden, end.cell
         states = self.dropout(states)
         if self.output_proj is not None:

@@ -122,10 +122,10 @@ class RecurrentDecoder(nn.Module):
         if self.config.attention == "bahdanau":
             context, weights = self._look(_top(state), memory)
             assert context is not None
-            hidden, recurrent = self._run(torch.cat((x, context), -1), state.recurrent)
+            hidden, recurrent = self._one(torch.cat((x, context), -1), state.recurrent)
         else:
             inputs = x if state.feed is None else torch.cat((x, state.feed[:, None]), -1)
-            hidden, recurrent = self._run(inputs, state.recurrent)
+            hidden, recurrent = self._one(inputs, state.recurrent)
             context, weights = self._look(hidden, memory)
         output = self._combined(hidden, context, x)[:, 0]
         output = self.dropout(output)
@@ -138,7 +138,7 @@ class RecurrentDecoder(nn.Module):
         recurrent, feed = state.recurrent, state.feed
         assert feed is not None
         for x in embedded.chunk(embedded.shape[1], dim=1):
-            hidden, recurrent = self._run(torch.cat((x, feed[:, None]), -1), recurrent)
+            hidden, recurrent = self._one(torch.cat((x, feed[:, None]), -1), recurrent)
             context, _ = self._look(hidden, memory)
             feed = self.dropout(self._combined(hidden, context, x))[:, 0]
             outputs.append(feed)
@@ -151,7 +151,7 @@ class RecurrentDecoder(nn.Module):
         for x in embedded.chunk(embedded.shape[1], dim=1):
             context, _ = self._look(query, memory)
             assert context is not None
-            query, recurrent = self._run(torch.cat((x, context), -1), recurrent)
+            query, recurrent = self._one(torch.cat((x, context), -1), recurrent)
             states.append(query)
             contexts.append(context)
         return torch.cat(states, dim=1), torch.cat(contexts, dim=1)
@@ -161,6 +161,11 @@ class RecurrentDecoder(nn.Module):
         lengths = torch.full((rows,), length, device=inputs.device)
         whole = sequences.Sequences(None, lengths, (rows, length), full=True)
         return recurrence.run(self.recurrent, inputs, whole, state)
+
+    def _one(self, inputs: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+        """A step: (B, 1, X) -> (B, 1, D)."""
+        hidden, after = recurrence.step(self.recurrent, inputs[:, 0], state)
+        return hidden[:, None], after
 
     def _look(self, queries: Tensor, memory: Memory) -> tuple[Tensor | None, Tensor | None]:
         """Contexts (B, U, M) and weights (B, U, S) of queries (B, U, D); None without attention."""
