@@ -42,7 +42,7 @@ CUTS = TRIMS.replace(" | trim", "[1:]")
 
 
 def with_template(tokenizer: Tokenizer, source: str) -> Tokenizer:
-    return Tokenizer(tokenizer._rust, tokenizer._config, source)
+    return Tokenizer(tokenizer.rust, tokenizer._config, source)
 
 
 def trained_text(tokenizer: Tokenizer, ids: list[int], mask: list[bool]) -> str:
@@ -228,7 +228,7 @@ def test_bad_or_hostile_templates_are_refused(trained, source, message):
 
 
 def test_a_base_tokenizer_has_no_conversations(trained):
-    base = Tokenizer(trained._rust, trained._config, None)
+    base = Tokenizer(trained.rust, trained._config, None)
     assert base.end_of_turn_id is None
     with pytest.raises(LmwrightError, match="no chat template"):
         base.encode_chat([{"role": "user", "content": "x"}])

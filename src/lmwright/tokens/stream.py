@@ -13,15 +13,25 @@ class StreamDecoder:
     Args:
         token_bytes: what each id stands for; an id that is absent stands for nothing (special
             tokens, and ids of a model whose vocabulary was padded).
+        first: what ids stand for at the start, where that is another thing: a word without the
+            space before it.
     """
 
-    def __init__(self, token_bytes: Mapping[int, bytes]) -> None:
+    def __init__(
+        self, token_bytes: Mapping[int, bytes], first: Mapping[int, bytes] | None = None
+    ) -> None:
         self._token_bytes = token_bytes
+        self._first: Mapping[int, bytes] | None = first or {}
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def push(self, token_id: int) -> str:
         """The text that `token_id` completes; "" while a character is still unfinished."""
-        return self._decoder.decode(self._token_bytes.get(token_id, b""))
+        data = self._token_bytes.get(token_id)
+        if data is None:
+            return ""
+        if self._first is not None:
+            data, self._first = self._first.get(token_id, data), None
+        return self._decoder.decode(data)
 
     def flush(self) -> str:
         """What is left at the end: a replacement character if a character never came whole."""

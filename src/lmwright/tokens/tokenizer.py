@@ -1,36 +1,27 @@
-"""Byte-level BPE tokenizers in the Hugging Face layout: train, load, save, encode, decode."""
+"""Tokenizers in the Hugging Face layout: train, load, save, encode, decode."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tokenizers
-from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
+from numpy.typing import NDArray
 
 from lmwright.core.errors import LmwrightError
-from lmwright.core.files import read_json, write_json, write_text
-from lmwright.tokens import chat
+from lmwright.core.files import write_json, write_text
+from lmwright.tokens import chat, special, surface, vocabulary
+from lmwright.tokens.guard import guard_special
 from lmwright.tokens.pieces import assistant_turns, split
-from lmwright.tokens.stream import StreamDecoder, byte_of_character
+from lmwright.tokens.published import open_folder
+from lmwright.tokens.roles import special_roles
+from lmwright.tokens.special import Encoded, Text, Truncation
+from lmwright.tokens.stream import StreamDecoder
 from lmwright.tokens.template import ChatTemplate, Message, check_messages
+from lmwright.tokens.vocabulary import SPECIAL_TOKENS, chatml
 
-END_OF_TEXT = "<|endoftext|>"
-START_OF_TURN = "<|im_start|>"
-END_OF_TURN = "<|im_end|>"
-SPECIAL_TOKENS = (END_OF_TEXT, START_OF_TURN, END_OF_TURN)
-
-# Where words may be cut before merging: contractions, letters with one leading sign, single
-# digits, punctuation with its line end, line ends, white space. It is the pattern of GPT-4's
-# family as Qwen published it: digits one by one, so that numbers are spelled alike everywhere.
-WORD_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-# A merge seen only once says nothing about the next text.
-MIN_PAIR_COUNT = 2
-SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 256
+__all__ = ["SPECIAL_TOKENS", "Tokenizer", "chatml", "load", "train"]
 
 
 class Tokenizer:
@@ -38,15 +29,19 @@ class Tokenizer:
 
     Args:
         rust: the tokenizer of the `tokenizers` library.
-        config: content of `tokenizer_config.json`; names `eos_token` and perhaps `pad_token`,
-            `bos_token`.
+        config: content of `tokenizer_config.json`; names `eos_token`, `pad_token` and so on.
+            Where it names none, tokens with the usual names fill the roles.
         chat_template: Jinja text, or None for a tokenizer that knows no conversations.
 
     Attributes:
+        rust: the tokenizer of the `tokenizers` library, for this room alone.
         vocab_size: V, one more than the largest id.
-        eos_token_id: end of a document.
-        pad_token_id: what fills rows; the end of a document where no other is named.
+        special_tokens: names of the tokens that stand for no text.
         bos_token_id: start of a document, or None.
+        unk_token_id: what stands for text that no other token spells, or None.
+        cls_token_id: start of a text, of which classifiers read the state, or None.
+        sep_token_id: end of a text or of a pair's part, or None.
+        mask_token_id: a token to be guessed, or None.
         chat_template: the Jinja text, or None.
 
     Raises:
@@ -61,7 +56,8 @@ class Tokenizer:
         # Special tokens inside a text stay text. Only markup becomes special, and it is looked
         # up by id (`encode_chat`), never found by the encoder.
         rust.encode_special_tokens = True
-        self._rust = rust
+        guard_special(rust)
+        self.rust = rust
         self._config = config
         self._ids: dict[str, int] = rust.get_vocab(with_added_tokens=True)
         self.vocab_size = max(self._ids.values()) + 1
@@ -69,15 +65,35 @@ class Tokenizer:
         self.special_tokens = tuple(
             token.content for token in rust.get_added_tokens_decoder().values() if token.special
         )
-        eos, pad, bos = (_token_name(config, f"{name}_token") for name in ("eos", "pad", "bos"))
-        if eos is None:
+        self._roles = special_roles(config, self.special_tokens)
+        ids = {role: self.id_of(token) for role, token in self._roles.items()}
+        self._eos, self._pad = ids.get("eos", ids.get("sep")), ids.get("pad")
+        self.bos_token_id, self.unk_token_id = ids.get("bos"), ids.get("unk")
+        self.cls_token_id, self.sep_token_id = ids.get("cls"), ids.get("sep")
+        self.mask_token_id = ids.get("mask")
+
+    @property
+    def eos_token_id(self) -> int:
+        """The end of a document; of an encoder's vocabulary the end of a part (`[SEP]`).
+
+        Raises:
+            LmwrightError: if the tokenizer has neither.
+        """
+        if self._eos is None:
             raise LmwrightError(
                 "tokenizer_config.json names no eos_token",
                 hint="without an end-of-document token a model would never stop",
             )
-        self.eos_token_id = self.id_of(eos)
-        self.pad_token_id = self.eos_token_id if pad is None else self.id_of(pad)
-        self.bos_token_id = None if bos is None else self.id_of(bos)
+        return self._eos
+
+    @property
+    def pad_token_id(self) -> int:
+        """What fills rows; the end of a document where no other is named.
+
+        Raises:
+            LmwrightError: if the tokenizer has neither.
+        """
+        return self.eos_token_id if self._pad is None else self._pad
 
     def id_of(self, token: str) -> int:
         """The id of a token given by name, such as "<|im_end|>"."""
@@ -99,44 +115,87 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each text, on every core."""
         try:
-            encoded = self._rust.encode_batch_fast(list(texts), add_special_tokens=False)
+            encoded = self.rust.encode_batch_fast(list(texts), add_special_tokens=False)
         except TypeError as error:
-            raise _not_unicode() from error
+            raise vocabulary.not_unicode() from error
         return [encoding.ids for encoding in encoded]
+
+    def encode_with_special_tokens(
+        self,
+        text: Text,
+        pair: Text | None = None,
+        *,
+        max_length: int | None = None,
+        truncation: Truncation = "longest_first",
+        is_split_into_words: bool = False,
+    ) -> Encoded:
+        """A text or a pair between the model's own special tokens; see `special.encode`.
+
+        Raises:
+            LmwrightError: if it is not Unicode, or `max_length` leaves no room for what is kept.
+        """
+        return special.encode(
+            self,
+            text,
+            pair,
+            max_length=max_length,
+            truncation=truncation,
+            is_split_into_words=is_split_into_words,
+        )
+
+    def windows(
+        self, text: str, pair: str | None = None, *, max_length: int, stride: int
+    ) -> list[Encoded]:
+        """A long text, or a question and its context, as overlapping rows; see `special.windows`.
+
+        Raises:
+            LmwrightError: if a row has no room for more than `stride` new tokens.
+        """
+        return special.windows(self, text, pair, max_length=max_length, stride=stride)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """The text of ids; bytes that are not UTF-8 become U+FFFD, unknown ids nothing."""
-        text: str = self._rust.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        if skip_special_tokens and self._surface_is_bytes:
+            # The library makes one U+FFFD of each byte of a broken run, streams one of the run.
+            stream = self.stream_decoder()
+            return "".join(map(stream.push, ids)) + stream.flush()
+        text: str = self.rust.decode(list(ids), skip_special_tokens=skip_special_tokens)
         return text
 
     def stream_decoder(self) -> StreamDecoder:
         """A decoder that takes ids one at a time and gives text without special tokens.
 
         Raises:
-            LmwrightError: if the vocabulary is not byte-level.
+            LmwrightError: if a token's text depends on what follows it.
         """
-        return StreamDecoder(self.token_bytes)
+        return StreamDecoder(self.token_bytes, self._surface.first)
 
-    @cached_property
+    @property
     def token_bytes(self) -> dict[int, bytes]:
-        """The bytes of text that each id stands for; special tokens are absent.
+        """The bytes of text that each id stands for after another; special tokens are absent.
 
         Raises:
-            LmwrightError: if the vocabulary is not byte-level.
+            LmwrightError: if a token's text depends on what follows it.
         """
-        if not isinstance(self._rust.decoder, decoders.ByteLevel):
-            raise LmwrightError(
-                f"a byte-level tokenizer is needed, and this one is {self._rust.decoder}"
-            )
-        byte_of = byte_of_character()
-        added = self._rust.get_added_tokens_decoder()
-        table = {
-            token_id: bytes(byte_of[character] for character in token)
-            for token, token_id in self._ids.items()
-            if token_id not in added
-        }
-        spoken = {i: t.content.encode() for i, t in added.items() if not t.special}
-        return table | spoken
+        return self._surface.later
+
+    @cached_property
+    def begins_word(self) -> NDArray[np.bool_]:
+        """(V,) bool: which ids begin a word; see `surface.begins_word`."""
+        return surface.begins_word(self.rust, self._surface, self.vocab_size)
+
+    @cached_property
+    def separates_words(self) -> bool:
+        """Whether words that are encoded by themselves begin like words."""
+        return special.separates_words(self.rust, self.begins_word)
+
+    @cached_property
+    def _surface(self) -> surface.Surface:
+        return surface.surface(self.rust)
+
+    @cached_property
+    def _surface_is_bytes(self) -> bool:
+        return surface.has_byte_pieces(self.rust)
 
     @cached_property
     def template(self) -> ChatTemplate:
@@ -150,12 +209,8 @@ class Tokenizer:
                 "this tokenizer has no chat template",
                 hint="it belongs to a base model: give it plain text, or train a chat model",
             )
-        names = {key: _token_name(self._config, key) for key in ("bos_token", "eos_token")}
-        return ChatTemplate(
-            self.chat_template,
-            special_tokens=self.special_tokens,
-            variables={key: name or "" for key, name in names.items()},
-        )
+        names = {f"{role}_token": self._roles.get(role, "") for role in ("bos", "eos")}
+        return ChatTemplate(self.chat_template, special_tokens=self.special_tokens, variables=names)
 
     @cached_property
     def end_of_turn_id(self) -> int | None:
@@ -195,124 +250,51 @@ class Tokenizer:
     def save(self, folder: Path) -> None:
         """Write tokenizer.json, tokenizer_config.json and chat_template.jinja into `folder`."""
         folder = Path(folder)
-        write_text(folder / "tokenizer.json", self._rust.to_str(pretty=True))
+        write_text(folder / "tokenizer.json", self.rust.to_str(pretty=True))
         write_json(folder / "tokenizer_config.json", self._config)
         if self.chat_template is not None:
             write_text(folder / "chat_template.jinja", self.chat_template)
 
 
-def train(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Learn a byte-level BPE vocabulary (Sennrich et al. 2016; on bytes, Radford et al. 2019).
+def train(
+    texts: Iterable[str],
+    vocab_size: int,
+    *,
+    kind: vocabulary.Kind = "bpe",
+    lowercase: bool = False,
+) -> Tokenizer:
+    """Learn a vocabulary; the same texts in the same order give the same tokenizer.
 
-    The same texts in the same order give the same tokenizer. Ids 0, 1, 2 are the special tokens,
-    then come the 256 bytes, then the merges in the order they were learned.
+    Of "bpe" (on bytes, for decoders) ids 0, 1, 2 are the special tokens, then come the 256 bytes,
+    then the merges in the order they were learned. "wordpiece" has BERT's special tokens first;
+    "unigram" T5's `<pad>`, `</s>`, `<unk>` first and its sentinels `<extra_id_99>` to
+    `<extra_id_0>` last.
 
     Args:
         texts: what to learn from.
         vocab_size: V; smaller when the texts hold too few pairs that occur twice.
+        kind: how text is cut.
+        lowercase: lower-case text and take its accents off; of "wordpiece" only.
 
     Raises:
-        LmwrightError: if V has no room for the bytes, or there is no text, or it is not Unicode.
+        LmwrightError: if V has no room for the bytes or characters, or there is no text, or it is
+            not Unicode.
     """
-    if vocab_size < SMALLEST_VOCABULARY:
-        raise LmwrightError(
-            f"vocab_size {vocab_size} is too small: {len(SPECIAL_TOKENS)} special tokens and 256 "
-            f"bytes need {SMALLEST_VOCABULARY}"
-        )
-    rust = tokenizers.Tokenizer(models.BPE())
-    rust.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(WORD_PATTERN), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    rust.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        min_frequency=MIN_PAIR_COUNT,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    try:
-        rust.train_from_iterator(_checked(texts), trainer=trainer)
-    except UnicodeEncodeError as error:
-        raise _not_unicode() from error
-    return Tokenizer(rust, _config(), chatml())
-
-
-def chatml() -> str:
-    """The chat template of our own tokenizers (OpenAI's ChatML), as Jinja text."""
-    return files("lmwright.tokens").joinpath("chat_template.jinja").read_text("utf-8")
+    learned = vocabulary.learn(texts, vocab_size, kind, lowercase=lowercase)
+    return Tokenizer(learned.rust, learned.config, learned.chat_template)
 
 
 def load(folder: str | Path) -> Tokenizer:
-    """Open a folder with tokenizer.json, tokenizer_config.json and perhaps chat_template.jinja.
+    """Open a folder with a tokenizer in any published format.
+
+    tokenizer.json is preferred; else SentencePiece's `tokenizer.model` or `spiece.model`,
+    WordPiece's `vocab.txt`, byte-level BPE's `vocab.json` and `merges.txt` or `encoder.json` and
+    `vocab.bpe`, llama2.c's `tok*.bin`. `tokenizer_config.json`, `special_tokens_map.json`,
+    `added_tokens.json` and `chat_template.jinja` are read where they are. Nothing in the folder is
+    run, but for the chat template, in a sandbox.
 
     Raises:
-        LmwrightError: if a file is missing, truncated or not what it should be.
+        LmwrightError: if there is none, or a file is truncated or not what it should be.
     """
-    folder = Path(folder)
-    file = folder / "tokenizer.json"
-    if not file.exists():
-        raise LmwrightError(
-            f"{file} does not exist", hint="a tokenizer folder holds tokenizer.json"
-        )
-    config = read_json(folder / "tokenizer_config.json")
-    if not isinstance(config, dict):
-        raise LmwrightError(f"{folder / 'tokenizer_config.json'} is not a JSON object")
-    try:
-        rust = tokenizers.Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises nothing narrower
-        raise LmwrightError(f"{file} is not a tokenizer: {error}") from error
-    return Tokenizer(rust, config, _template_of(folder, config))
-
-
-def _checked(texts: Iterable[str]) -> Iterator[str]:
-    """The texts as they come; an error at the end if there was nothing to learn from."""
-    empty = True
-    for text in texts:
-        empty = empty and not text
-        yield text
-    if empty:
-        raise LmwrightError("there is no text to train a tokenizer on")
-
-
-def _not_unicode() -> LmwrightError:
-    return LmwrightError(
-        "a text is not valid Unicode: it holds half a surrogate pair",
-        hint="read the file with the right encoding, or remove the character",
-    )
-
-
-def _config() -> dict[str, Any]:
-    return {
-        # The class that takes tokenizer.json as it stands, rather than one that rebuilds a
-        # family's own pre-tokenizer around the vocabulary.
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "eos_token": END_OF_TEXT,
-        "pad_token": END_OF_TEXT,
-        "extra_special_tokens": [START_OF_TURN, END_OF_TURN],
-        "clean_up_tokenization_spaces": False,
-        "chat_template": chatml(),
-    }
-
-
-def _token_name(config: dict[str, Any], key: str) -> str | None:
-    """A token named in tokenizer_config.json, which may hold a text or an object."""
-    value = config.get(key)
-    if isinstance(value, dict):
-        value = value.get("content")
-    if value is not None and not isinstance(value, str):
-        raise LmwrightError(f"tokenizer_config.json: {key} is {value!r}, not a token")
-    return value
-
-
-def _template_of(folder: Path, config: dict[str, Any]) -> str | None:
-    file = folder / "chat_template.jinja"
-    if file.exists():
-        return file.read_text(encoding="utf-8")
-    value = config.get("chat_template")
-    if isinstance(value, list):  # several, by name
-        value = next((entry["template"] for entry in value if entry["name"] == "default"), None)
-    return value
+    opened = open_folder(Path(folder))
+    return Tokenizer(opened.rust, opened.config, opened.chat_template)
