@@ -13,8 +13,10 @@ from lmwright.models.classic_config import RecurrentConfig
 from lmwright.models.crf import UNTAGGED
 from lmwright.models.layers.recurrence import RecurrentState
 from lmwright.models.recurrent import recurrent_model
+from lmwright.tokens.examples import ExampleBatch
 from lmwright.tokens.loader import TokenBatch
 from lmwright.training.objectives.causal_lm import CausalLM
+from lmwright.training.objectives.tagging import Tagging
 from tests.models.cases import fill, relative
 from tests.models.classic_cases import VOCABULARY, contains_seven, padded, texts, train
 
@@ -256,7 +258,11 @@ def test_learns_to_tag_with_a_crf():
     ids, mask, _ = contains_seven()
     labels = torch.where(mask.bool(), torch.zeros_like(ids), UNTAGGED)
     labels[:, 0], labels[:, 1] = 1, 2
-    losses = train(model, lambda m: m.loss(ids, mask, labels))
+    batch = ExampleBatch(ids, mask, labels, torch.zeros_like(ids))
+    result = Tagging().loss(model, batch)
+    assert result.weight == mask.sum()
+    assert torch.equal(result.loss, model.loss(ids, mask, labels))
+    losses = train(model, lambda m: Tagging().loss(m, batch).loss)
     assert losses[-1] < 0.1 * losses[0]
     assert torch.equal(model.eval().decode(ids, mask), labels)
 

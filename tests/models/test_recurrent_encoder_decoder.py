@@ -10,6 +10,8 @@ from lmwright.models import cells
 from lmwright.models.cells import CellWeights
 from lmwright.models.classic_config import RecurrentEncoderDecoderConfig
 from lmwright.models.recurrent_encoder_decoder import RecurrentEncoderDecoder
+from lmwright.tokens.examples import ExampleBatch
+from lmwright.training.objectives.sequence_to_sequence import SequenceToSequence
 from tests.models.cases import fill, relative
 from tests.models.classic_cases import VOCABULARY, padded, texts, train
 
@@ -204,10 +206,15 @@ def test_learns_to_copy(name):
     source = torch.randint(2, 8, (32, 5), generator=torch.Generator().manual_seed(0))
     target = torch.cat((torch.ones(32, 1).long(), source[:, :-1]), 1)
 
-    def loss_of(model):
-        logits = model(source, decoder_input_ids=target).logits
-        return F.cross_entropy(logits.flatten(0, 1), source.flatten())
+    batch = ExampleBatch(source, torch.ones_like(source), source, None, target)
 
+    def loss_of(model):
+        result = SequenceToSequence().loss(model, batch)
+        return result.loss / result.weight
+
+    logits = model(source, decoder_input_ids=target).logits
+    expected = F.cross_entropy(logits.flatten(0, 1), source.flatten())
+    assert relative(loss_of(model), expected) <= 1e-5
     losses = train(model, loss_of)
     assert losses[-1] < 0.5 * losses[0]
 

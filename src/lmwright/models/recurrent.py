@@ -154,13 +154,20 @@ class RecurrentTagger(_Recurrent):
         states = self.read(input_ids, layout)
         return Output(logits=layout.scatter(self.classifier(self.dropout(states))))
 
-    def loss(self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor) -> Tensor:
+    def loss(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        labels: Tensor,
+        token_type_ids: Tensor | None = None,
+    ) -> Tensor:
         """Negative log-likelihood of the labels in nats, summed over everything labelled.
 
         Args:
             input_ids: (B, T) integers.
             attention_mask: (B, T), 0 where a token is padding; None: none is.
             labels: (B, T) int64 in [0, C), -100 where a token has none; a CRF's chain skips it.
+            token_type_ids: not used; tokenizers give them.
 
         Raises:
             LmwrightError: if the shapes do not fit or a label is out of range.
