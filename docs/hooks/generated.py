@@ -76,6 +76,7 @@ _IN_WORDS = {
     "str": "text",
     "bool": "true or false",
     "Duration": "time, steps or tokens",
+    "tuple[float, float]": "two numbers",
 }
 GENERATED: dict[str, Callable[[], str]] = {
     "<!-- the road -->": road_table,

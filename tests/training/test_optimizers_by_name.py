@@ -335,9 +335,9 @@ def test_every_optimizer_has_its_usual_rate():
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"optimizer": "adamw", "momentum": 0.5}, "momentum is a key of sgd"),
-        ({"optimizer": "sgd", "betas": (0.5, 0.5)}, "betas is a key of adam"),
-        ({"optimizer": "lion", "nesterov": True}, "nesterov is a key of sgd, not of lion"),
+        ({"optimizer": "adamw", "momentum": 0.5}, "momentum goes with sgd, rmsprop, muon, not with adamw"),
+        ({"optimizer": "sgd", "betas": (0.5, 0.5)}, "betas goes with adam"),
+        ({"optimizer": "lion", "nesterov": True}, "nesterov goes with sgd, not with lion"),
         ({"optimizer": "sgd", "nesterov": True, "momentum": 0.0}, "which is 0"),
         ({"optimizer": "adam", "betas": (0.9, 1.0)}, "betas must lie"),
         ({"optimizer": "adamax"}, "Input should be 'muon', 'adamw'"),

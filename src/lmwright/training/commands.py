@@ -100,7 +100,7 @@ class LoopConfig(Config):
         for key, optimizers in _USED_BY.items():
             if given[key] is not None and self.optimizer not in optimizers:
                 raise ValueError(
-                    f"{key} is a key of {' and '.join(optimizers)}, not of {self.optimizer}"
+                    f"{key} goes with {', '.join(optimizers)}, not with {self.optimizer}"
                 )
         if self.betas is not None and not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must lie in 0..1, and are {self.betas}")
