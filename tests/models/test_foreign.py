@@ -16,12 +16,16 @@ from lmwright.models.foreign import Foreign
 from lmwright.tokens.loader import Loader
 from lmwright.tokens.tokenizer import train
 from lmwright.training.budget import TrainingPlan
+from lmwright.training.callbacks import Callback
 from lmwright.training.objectives.causal_lm import CausalLM
+from lmwright.training.objectives.classification import Classification
+from lmwright.training.objectives.masked_lm import MaskedLM
 from lmwright.training.optimizers import build
 from lmwright.training.trainer import Trainer
 from lmwright.training.validation import ValidationLoss
 from tests.models.cases import relative
 from tests.training.cases import random_rows
+from tests.training.small_models import random_examples
 
 V = 61
 DECODERS = {
@@ -109,11 +113,11 @@ def test_documents_apart_and_together():
         assert documents.mask.sum(dim=1).tolist() == lengths
 
 
-def trainer(model, folder, steps=20):
+def trainer(model, folder, steps=20, objective=None, data=None):
     return Trainer(
         model,
-        CausalLM(),
-        Loader(random_rows(4), batch_rows=8, seed=1),
+        objective or CausalLM(),
+        data or Loader(random_rows(4), batch_rows=8, seed=1),
         build(
             model, None, name="adamw", learning_rate=1e-2, matrix_learning_rate=1e-2,
             weight_decay=0.0,
@@ -221,6 +225,52 @@ def test_masked_classifying_and_two_stack_models(tmp_path):
         assert relative(ours.project(hidden), expected) <= 1e-5
     with pytest.raises(LmwrightError, match="cannot take packed rows"):
         ours(ids, decoder_input_ids=ids, document_ids=torch.ones_like(ids))
+
+
+class Repeated:
+    """The same batch for ever."""
+
+    def __init__(self, batch):
+        self.batch = batch
+
+    def __iter__(self):
+        while True:
+            yield self.batch
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+@pytest.mark.parametrize("task", ["sequence_classification", "masked_lm"])
+def test_other_objectives_train_them_too(task, tmp_path):
+    config = transformers.ElectraConfig(
+        vocab_size=V, hidden_size=32, embedding_size=32, intermediate_size=48,
+        num_hidden_layers=2, num_attention_heads=4, num_labels=3,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    saved(config, tmp_path)
+    model = load(tmp_path, task=task)
+    batch = random_examples(8, 12, lambda g, mask: torch.randint(0, 3, (8,), generator=g))
+    if task == "masked_lm":
+        objective = MaskedLM(V, mask_token_id=3, special_token_ids=[0, 1, 2, 4], fraction=0.3)
+    else:
+        objective = Classification()
+    losses = []
+    run = trainer(model.train(), tmp_path / "work", 40, objective, Repeated(batch))
+    run.callbacks.append(Notes(losses))
+    run.train()
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+class Notes(Callback):
+    def __init__(self, losses):
+        self.losses = losses
+
+    def on_step(self, trainer, result):
+        self.losses.append(result.loss)
 
 
 def test_a_new_head_for_another_task(tmp_path):

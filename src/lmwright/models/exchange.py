@@ -15,7 +15,8 @@ from lmwright.core.files import read_json, replaced_folder, write_json
 from lmwright.models import families, llama2c, sentence_folder
 from lmwright.models.assembly import assemble, published_weights
 from lmwright.models.config import Task, TransformerConfig
-from lmwright.models.foreign import Foreign, load_foreign, save_foreign
+from lmwright.models.foreign import Foreign
+from lmwright.models.foreign_exchange import load_foreign, save_foreign
 from lmwright.models.gguf import reader as gguf
 from lmwright.models.gguf.container import MAGIC
 from lmwright.models.hub import locate
@@ -94,8 +95,15 @@ def load(
     if foreign:
         return load_foreign(path, values, dtype=dtype, task=task)
     config = config_from(sentence_folder.with_head(path, values, task), path, task)
-    changed = config.task != families.find(values).task_of(values)
-    return assemble(config, read_weights(path), path, dtype=dtype, new_head=changed)
+    usual = families.find(values).task_of(values)
+    return assemble(
+        config,
+        read_weights(path),
+        path,
+        dtype=dtype,
+        new_head=config.task != usual,
+        published_for=usual,
+    )
 
 
 def save(
