@@ -103,29 +103,37 @@ def _wordpiece(texts: Iterable[str], vocab_size: int, *, lowercase: bool) -> Lea
     The pieces are those of BPE inside words, as the `tokenizers` library learns them; Wu et al.
     (2016) choose by likelihood, which BERT's authors never published.
     """
-    rust = tokenizers.Tokenizer(models.WordPiece(unk_token=wordpiece.UNKNOWN))
-    wordpiece.prepare(rust, lowercase=lowercase)
     texts, special = list(texts), list(wordpiece.SPECIAL_TOKENS)
     # The library numbers the characters in an order that changes from run to run: they are
     # learned alone first, and given to it in order.
-    rust.train_from_iterator(texts, trainer=_wordpiece_trainer(0, special))
-    characters = sorted(rust.get_vocab().keys() - set(special))
-    rust.train_from_iterator(texts, trainer=_wordpiece_trainer(vocab_size, special + characters))
-    rust = wordpiece.convert(rust.get_vocab(), {"do_lower_case": lowercase})
+    alone = _word_pieces(texts, 0, special, lowercase=lowercase)
+    first = special + sorted(alone.keys() - set(special))
+    pieces = _word_pieces(texts, vocab_size, first, lowercase=lowercase)
+    rust = wordpiece.convert(pieces, {"do_lower_case": lowercase})
     _check_size(rust, vocab_size)
     wordpiece.surround(rust)
     named = wordpiece.names(rust.get_vocab())
     return Learned(rust, _config(named, []) | {"do_lower_case": lowercase}, None)
 
 
-def _wordpiece_trainer(vocab_size: int, first: list[str]) -> trainers.WordPieceTrainer:
-    return trainers.WordPieceTrainer(
+def _word_pieces(
+    texts: Iterable[str], vocab_size: int, first: list[str], *, lowercase: bool
+) -> dict[str, int]:
+    """Ids of the pieces learned, `first` before the others.
+
+    From a fresh tokenizer: one that knows special tokens would keep their names in the texts.
+    """
+    rust = tokenizers.Tokenizer(models.WordPiece(unk_token=wordpiece.UNKNOWN))
+    wordpiece.prepare(rust, lowercase=lowercase)
+    trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         min_frequency=MIN_PAIR_COUNT,
         special_tokens=first,
         continuing_subword_prefix="##",
         show_progress=False,
     )
+    rust.train_from_iterator(texts, trainer=trainer)
+    return rust.get_vocab()
 
 
 def _unigram(texts: Iterable[str], vocab_size: int) -> Learned:
