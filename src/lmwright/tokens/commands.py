@@ -1,7 +1,7 @@
 """Steps and verbs of the tokens room; imports neither torch nor the tokenizer library."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from pydantic import Field
@@ -11,13 +11,22 @@ from lmwright.pipeline.step import StepType
 
 
 class TrainConfig(Config):
-    """Learn a byte-level BPE vocabulary from the corpus."""
+    """Learn a vocabulary from a corpus or a labelled dataset."""
+
+    kind: Literal["bpe", "wordpiece", "unigram"] = "bpe"
+    """How text is cut: "bpe" (on bytes) for decoders, "wordpiece" as BERT, "unigram" as T5."""
+
+    lowercase: bool = False
+    """Lower-case texts and take accents off; of "wordpiece" only."""
 
     vocab_size: int = Field(default=2048, ge=259, le=2**20)
-    """Tokens in the vocabulary: 3 special ones, 256 bytes, and the merges learned."""
+    """Tokens in the vocabulary: special ones, bytes or characters, and what is learned."""
 
     sample_bytes: int = Field(default=8_000_000, ge=1)
     """Most UTF-8 bytes to learn from, shared by texts and chats; larger corpora are sampled."""
+
+    column: str | None = None
+    """Of a labelled dataset the only column to learn from, such as `source` or `target`."""
 
 
 class PackTextConfig(Config):
@@ -34,14 +43,28 @@ class PackChatsConfig(Config):
     """Tokens in a row; longer chats are left out, and counted."""
 
 
+class EncodeExamplesConfig(Config):
+    """Turn the rows of a labelled dataset into ids, masks and labels."""
+
+    max_length: int = Field(default=128, ge=4)
+    """Most tokens of an example, special ones included; longer texts are cut, and counted."""
+    max_target_length: int = Field(default=128, ge=2)
+    """Most tokens of a target text; training examples with longer ones are left out."""
+    stride: int = Field(default=32, ge=0)
+    """Tokens that neighbouring windows of a long context share, for questions about it."""
+    decoder_start_token_id: int | None = Field(default=None, ge=0)
+    """First token that a decoder reads; without it the tokenizer's start or end of document."""
+
+
 STEPS: tuple[StepType, ...] = (
     StepType(
         name="tokens.train",
         config=TrainConfig,
         function="lmwright.tokens.steps:train",
-        inputs={"corpus": "corpus"},
+        inputs={"corpus": "corpus", "dataset": "dataset"},
+        optional=frozenset({"corpus", "dataset"}),
         output="tokenizer",
-        summary="Learn a byte-level BPE tokenizer from the corpus.",
+        summary="Learn a tokenizer from a corpus or a labelled dataset.",
     ),
     StepType(
         name="tokens.pack_text",
@@ -60,6 +83,15 @@ STEPS: tuple[StepType, ...] = (
         output="token_shards",
         needs=frozenset({"chats"}),
         summary="Pack chats into rows of tokens, with the mask of the assistant's turns.",
+    ),
+    StepType(
+        name="tokens.encode_examples",
+        config=EncodeExamplesConfig,
+        function="lmwright.tokens.example_steps:encode_examples",
+        inputs={"dataset": "dataset", "tokenizer": "tokenizer", "target_tokenizer": "tokenizer"},
+        optional=frozenset({"target_tokenizer"}),
+        output="examples",
+        summary="Encode a labelled dataset: classes, tags, answers or translations.",
     ),
 )
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lmwright.core.errors import LmwrightError
+from lmwright.corpora.datasets import Description
 from lmwright.pipeline.run import StepRun
 from lmwright.tokens import chat, shards
 from lmwright.tokens.commands import PackChatsConfig, PackTextConfig, TrainConfig
@@ -23,24 +24,41 @@ Record: TypeAlias = dict[str, Any]
 # Texts encoded at once: enough to keep every core busy, little memory.
 TEXTS_PER_BATCH = 1024
 
+TEXT_COLUMNS = frozenset(
+    {"text", "sentence1", "sentence2", "tokens", "context", "question", "source", "target"}
+    | {"dialogue", "summary"}
+)
+"""Columns of labelled datasets that hold words."""
 
-def train(config: TrainConfig, run: StepRun, *, corpus: Path) -> None:
+
+def train(
+    config: TrainConfig,
+    run: StepRun,
+    *,
+    corpus: Path | None = None,
+    dataset: Path | None = None,
+) -> None:
     """Learn a tokenizer from the training texts and chats; writes the tokenizer's folder.
 
+    Args:
+        config: size of the vocabulary.
+        run: the step's run.
+        corpus: texts and chats, or:
+        dataset: labelled rows.
+
     Raises:
-        LmwrightError: if the corpus has no training text of any kind.
+        LmwrightError: if there is no training text of any kind, or not one of the two is given.
     """
-    files = {part: corpus_file(corpus, part, "train") for part in ("text", "chats", "preferences")}
-    parts = [part for part, file in files.items() if file.exists()]
-    if len(parts) > 1:
-        # Preferences repeat what the chats say, often word for word.
-        parts = [part for part in parts if part != "preferences"]
-    texts: list[str] = []
-    for part in parts:
-        lines = sample_lines(files[part], config.sample_bytes // len(parts))
-        texts += record_texts(map(json.loads, lines))
+    if (corpus is None) == (dataset is None):
+        given = "neither" if corpus is None else "both"
+        raise LmwrightError(f"{run.name} learns from a corpus or a dataset; {given} is given")
+    if corpus is None:
+        assert dataset is not None
+        texts = dataset_texts(dataset, config.column, config.sample_bytes)
+    else:
+        texts = corpus_texts(corpus, config.sample_bytes)
     with run.progress("learning the vocabulary"):
-        learned = learn(texts, config.vocab_size)
+        learned = learn(texts, config.vocab_size, kind=config.kind, lowercase=config.lowercase)
     learned.save(run.output)
     if learned.vocab_size < config.vocab_size:
         run.note(
@@ -52,6 +70,36 @@ def train(config: TrainConfig, run: StepRun, *, corpus: Path) -> None:
         vocab_size=learned.vocab_size,
         bytes_per_token=round(len(sample.encode()) / len(learned.encode(sample)), 3),
     )
+
+
+def corpus_texts(corpus: Path, most_bytes: int) -> list[str]:
+    """About `most_bytes` of a corpus's training texts, an equal share of each kind."""
+    files = {part: corpus_file(corpus, part, "train") for part in ("text", "chats", "preferences")}
+    parts = [part for part, file in files.items() if file.exists()]
+    if len(parts) > 1:
+        # Preferences repeat what the chats say, often word for word.
+        parts = [part for part in parts if part != "preferences"]
+    texts: list[str] = []
+    for part in parts:
+        lines = sample_lines(files[part], most_bytes // len(parts))
+        texts += record_texts(map(json.loads, lines))
+    return texts
+
+
+def dataset_texts(dataset: Path, column: str | None, most_bytes: int) -> list[str]:
+    """About `most_bytes` of a labelled dataset's training rows, their texts in all columns or one.
+
+    Raises:
+        LmwrightError: if the dataset has no such column.
+    """
+    known = Description.read(dataset).columns
+    columns = [name for name in known if name in TEXT_COLUMNS and column in (None, name)]
+    if not columns:
+        raise LmwrightError(f"the dataset has no text in {column}; its columns: {', '.join(known)}")
+    rows = map(json.loads, sample_lines(dataset / "train.jsonl", most_bytes))
+    # Words of a sentence to be tagged are joined by spaces, as they are encoded later.
+    values = (row[name] for row in rows for name in columns)
+    return [value if isinstance(value, str) else " ".join(value) for value in values]
 
 
 def pack_text(config: PackTextConfig, run: StepRun, *, corpus: Path, tokenizer: Path) -> None:
