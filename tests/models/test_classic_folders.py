@@ -78,6 +78,21 @@ def test_saved_and_opened_again_is_the_same(name, dtype, tmp_path):
     assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_half_precision_is_near_and_trains(name):
+    """As the loop runs it: weights in fp32, products in bf16."""
+    model = classic_model(config_of(name)).eval()
+    model.initialize(0)
+    ids, mask = padded(texts(0, [5, 3, 4]), "left")
+    expected = logits(model, ids, mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = logits(model, ids, mask).float()
+        assert (found - expected).norm() <= 0.05 * expected.norm()
+        logits(model.train(), ids, mask).float().square().sum().backward()
+    for parameter in model.parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all()
+
+
 @pytest.fixture
 def folder(tmp_path):
     save_classic(fill(classic_model(config_of("crf")), 0), tmp_path / "model")

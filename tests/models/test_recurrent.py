@@ -11,7 +11,9 @@ from lmwright.core.errors import LmwrightError
 from lmwright.models.cells import CellNetwork
 from lmwright.models.classic_config import RecurrentConfig
 from lmwright.models.crf import UNTAGGED
+from lmwright.models.layers import recurrence
 from lmwright.models.layers.recurrence import RecurrentState
+from lmwright.models.layers.sequences import of_rows
 from lmwright.models.recurrent import recurrent_model
 from lmwright.tokens.examples import ExampleBatch
 from lmwright.tokens.loader import TokenBatch
@@ -23,6 +25,7 @@ from tests.models.classic_cases import VOCABULARY, contains_seven, padded, texts
 CELLS = ["rnn", "lstm", "gru"]
 SIDES = ["right", "left", "between"]
 SHAPE = {"vocab_size": VOCABULARY, "embedding_size": 6, "hidden_size": 8, "num_labels": 5}
+WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l1", "bias_hh_l1")
 BIO = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 
 
@@ -73,6 +76,24 @@ def test_logits_are_those_of_the_definition(cell, pooling, bidirectional):
         pooled = states.amax(1) if pooling == "max" else states.mean(1)
     expected = F.linear(pooled, model.classifier.weight, model.classifier.bias)
     assert relative(model(text).logits, expected) <= 1e-5
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("lengths", [[9, 6, 8, 7], [9, 1, 1, 0]], ids=["whole rows", "packed"])
+def test_an_lstm_gives_the_same_either_way(lengths, bidirectional):
+    """Over whole rows where most tokens are real, packed where few are."""
+    model = model_of(bidirectional=bidirectional, num_layers=2)
+    x, mask = torch.randn(4, 9, 6), torch.arange(9) < torch.tensor(lengths)[:, None]
+    layout, network, results = of_rows(mask, mask), readable(model), []
+    for run, owner in (
+        (lambda: recurrence.outputs(model.recurrent, x, layout), model.recurrent),
+        (lambda: network(x, lengths=layout.lengths)[0], network),
+    ):
+        states = run()[mask]
+        states.square().sum().backward()
+        results.append([states, *(dict(owner.named_parameters())[n].grad for n in WEIGHTS)])
+    for found, expected in zip(*results, strict=True):
+        assert relative(found, expected) <= 1e-5
 
 
 @pytest.mark.parametrize("side", SIDES)
