@@ -124,20 +124,24 @@ class Foreign(nn.Module):
             position_ids = None  # some families count from another number; each knows its own
         if token_type_ids is not None and not bool(token_type_ids.any()):
             token_type_ids = None
-        given = {
-            "attention_mask": attention_mask,
-            "position_ids": position_ids,
-            "token_type_ids": token_type_ids,
-            "decoder_input_ids": decoder_input_ids,
-            "decoder_attention_mask": decoder_attention_mask,
-        }
+        arguments = self._accepted(
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            token_type_ids=token_type_ids,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+        )
+        return self.model(input_ids=input_ids, **arguments), documents
+
+    def _accepted(self, **given: Tensor | None) -> dict[str, Any]:
+        """The arguments that are there, where the model takes them all."""
         arguments: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
         for name in arguments:
             if name not in self._accepts:
                 raise LmwrightError(f"{self._name()} takes no {name}")
         if "use_cache" in self._accepts:
             arguments["use_cache"] = False
-        return self.model(input_ids=input_ids, **arguments), documents
+        return arguments
 
     def _before_projection(
         self, input_ids: Tensor, *arguments: Any, **named: Any
