@@ -203,6 +203,15 @@ def test_packed_documents_are_as_if_alone(cell):
     assert relative(found[documents != 0], expected) <= 1e-5
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_batch_without_documents_trains_without_nan(cell):
+    model, ids = language_model(cell=cell), texts(8, [4])[0]
+    hidden = model.hidden_states(ids, document_ids=torch.zeros_like(ids))
+    assert not hidden.any()
+    model.project(hidden).logsumexp(-1).sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_state_goes_on_where_it_stopped(cell, side):
@@ -329,7 +338,13 @@ def test_documents_and_a_cache_exclude_each_other():
 @pytest.mark.parametrize("task", ["sequence_classification", "token_classification", "causal_lm"])
 def test_wrong_shapes_are_refused(task):
     model = model_of(task=task)
-    for ids, mask in ((torch.zeros(3).long(), None), (torch.zeros(2, 3).long(), torch.ones(2, 4))):
+    empty, text = torch.zeros(2, 0).long(), torch.zeros(2, 3).long()
+    for ids, mask in (
+        (text[0], None),
+        (text, torch.ones(2, 4)),
+        (text.float(), None),
+        (empty, None),
+    ):
         with pytest.raises(LmwrightError) as caught:
             model(ids, mask)
         assert "\n" not in caught.value.what

@@ -100,6 +100,8 @@ def check_ids(input_ids: Tensor, mask: Tensor | None, name: str = "input_ids") -
             f"{name} must be integers of shape (rows, tokens); they are "
             f"{str(input_ids.dtype).removeprefix('torch.')} of shape {tuple(input_ids.shape)}"
         )
+    if input_ids.numel() == 0:
+        raise LmwrightError(f"{name} of shape {tuple(input_ids.shape)} holds no tokens")
     if mask is not None and mask.shape != input_ids.shape:
         raise LmwrightError(
             f"the mask has shape {tuple(mask.shape)}, {name} {tuple(input_ids.shape)}"
