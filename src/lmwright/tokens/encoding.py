@@ -292,7 +292,7 @@ def _with_own(tokenizer: Tokenizer, encoded: special.Encoded) -> special.Encoded
     return replace(
         encoded,
         input_ids=around(encoded.input_ids, tokenizer.eos_token_id),
-        token_type_ids=around(encoded.token_type_ids, 0, 1),
+        token_type_ids=around([int(part == 1) for part in parts], 0, 1),
         attention_mask=around(encoded.attention_mask, 1),
         offsets=around(encoded.offsets, (0, 0)),
         word_ids=around(encoded.word_ids, None),
