@@ -1,8 +1,6 @@
 """Tokenizers in GGUF files give the ids of the tokenizers that they were made from."""
 
 import json
-import os
-from pathlib import Path
 
 import gguf
 import pytest
@@ -11,6 +9,7 @@ import tokenizers
 from lmwright import tokens
 from lmwright.core.errors import LmwrightError
 from lmwright.models.gguf.vocabulary import tokenizer
+from lmwright.tokens import llama2c
 
 TEXTS = [
     "Once upon a time, there was a little girl named Lily.",
@@ -24,16 +23,6 @@ NORMAL, UNKNOWN, CONTROL, USER, BYTE = (
     int(getattr(gguf.TokenType, name))
     for name in ("NORMAL", "UNKNOWN", "CONTROL", "USER_DEFINED", "BYTE")
 )
-
-
-def data(name):
-    folder = os.environ.get("LMWRIGHT_DATA")
-    path = Path(folder or ".") / name
-    if folder and path.is_dir():
-        return path
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"LMWRIGHT_DATA has no {name}")
-    pytest.skip("needs LMWRIGHT_DATA")
 
 
 def write(path, kind, texts, kinds, *, special, **more):
@@ -60,13 +49,11 @@ def same(found, expected):
         assert found.decode(ids) == expected.decode(ids), text
 
 
-def test_scored_pieces(tmp_path):
-    expected = tokens.load(data("stories260K"))
+def test_scored_pieces(data, tmp_path):
+    expected = tokens.load(data / "stories260K")
     raw = json.loads(expected.rust.to_str())["model"]["vocab"]
     texts = sorted(raw, key=raw.get)
-    from lmwright.tokens import llama2c
-
-    file = data("stories260K") / "tok512.bin"
+    file = data / "stories260K" / "tok512.bin"
     entries = llama2c.read(file.read_bytes(), file)
     kinds = [UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256, *[NORMAL] * (len(texts) - 259)]
     found = write(
@@ -84,8 +71,8 @@ def test_scored_pieces(tmp_path):
     assert found.chat_template == "{{ messages }}"
 
 
-def test_byte_level_pieces_of_gpt2(tmp_path):
-    folder = data("gpt2_vocab")
+def test_byte_level_pieces_of_gpt2(data, tmp_path):
+    folder = data / "gpt2_vocab"
     expected = tokens.load(folder)
     vocabulary = json.loads((folder / "encoder.json").read_text())
     merges = (folder / "vocab.bpe").read_text(encoding="utf-8").split("\n")[1:-1]

@@ -1,8 +1,6 @@
 """llama2.c checkpoints, against a transcription of `run.c` and on the real stories260K."""
 
-import os
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,17 +14,6 @@ from tests.models.cases import relative
 
 NUMBERS = (16, 24, 2, 4, 2, 50, 32)
 """hidden, intermediate, layers, heads, key-value heads, vocabulary, positions"""
-
-
-def stories():
-    """The real checkpoint, or a skip; under CI it must be there."""
-    folder = os.environ.get("LMWRIGHT_DATA")
-    path = Path(folder or ".") / "stories260K" / "stories260K.bin"
-    if folder and path.is_file():
-        return path
-    if os.environ.get("CI") == "true":
-        pytest.fail("LMWRIGHT_DATA has no stories260K")
-    pytest.skip("needs LMWRIGHT_DATA")
 
 
 def run_c(raw, tokens):
@@ -125,8 +112,8 @@ def test_logits_of_random_checkpoints(version, tied, tmp_path):
     assert relative(found, run_c(raw, tokens.tolist())) <= 1e-5
 
 
-def test_the_real_model_equals_an_independent_reader():
-    path = stories()
+def test_the_real_model_equals_an_independent_reader(data):
+    path = data / "stories260K" / "stories260K.bin"
     model = models.load(path)
     tokens = torch.randint(512, (64,), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -135,8 +122,8 @@ def test_the_real_model_equals_an_independent_reader():
     assert relative(found, expected) <= 1e-5
 
 
-def test_the_real_model_tells_a_story(tmp_path):
-    path = stories()
+def test_the_real_model_tells_a_story(data, tmp_path):
+    path = data / "stories260K" / "stories260K.bin"
     convert(str(path), tmp_path / "stories", note=lambda text: None)
     from lmwright.engine import LLM, SamplingParams
 
