@@ -190,6 +190,9 @@ class TransformerConfig(Config):
     """The same for sliding layers; None: as the others."""
     rope_scaling: RopeScaling | None = None
     """Of the layers that see everything."""
+    rotary_in_float32: bool = False
+    """Whether heads in half precision are turned in float32 and rounded once, as some published
+    models were trained, or rounded after each product, as most were."""
     rotary_dim: int | None = Field(default=None, gt=0)
     """How much of a head is rotated, from its start; None: all."""
     relative_buckets: int = Field(default=32, gt=0)

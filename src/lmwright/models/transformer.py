@@ -192,7 +192,8 @@ class Stack(nn.Module):
         def table(local: bool) -> Rotary:
             frequencies, factor = scaled_frequencies(config, position_ids, local=local)
             cos, sin = rotary_table(position_ids, frequencies, factor)
-            return cos.to(dtype), sin.to(dtype)
+            cos, sin = cos.to(dtype), sin.to(dtype)
+            return (cos.float(), sin.float()) if config.rotary_in_float32 else (cos, sin)
 
         full = table(local=False)
         return (full, full if config.rope_local_theta is None else table(local=True))

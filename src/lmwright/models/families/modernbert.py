@@ -168,6 +168,7 @@ FAMILY = Family(
         "embedding_norm": True,
         "first_norm": False,
         "gated": True,
+        "rotary_in_float32": True,
     },
     # Dropout stands elsewhere than in our blocks; what is published has none.
     fixed={"embedding_dropout": 0.0, "attention_dropout": 0.0},
