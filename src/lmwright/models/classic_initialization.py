@@ -36,23 +36,27 @@ def initialize_classic(
             if isinstance(module, nn.Embedding) or name == "lm_head":
                 assert isinstance(module.weight, Tensor)
                 module.weight.normal_(0.0, embedding_std, generator=generator)
-            elif isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight, generator=generator)
-                if module.bias is not None:
-                    module.bias.zero_()
-            elif isinstance(module, nn.Conv1d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-                if module.bias is not None:
-                    module.bias.zero_()
-            elif isinstance(module, nn.RNNBase):
-                initialize_recurrence(module, generator)
-            elif isinstance(module, nn.BatchNorm1d):
-                module.reset_parameters()
-            elif isinstance(module, CRF):
-                for weight in module.parameters():
-                    weight.zero_()
+            else:
+                _draw(module, generator)
         if embedding_weight is not None:
             _give_vectors(model, embedding_weight)
+
+
+def _draw(module: nn.Module, generator: torch.Generator) -> None:
+    if isinstance(module, (nn.Linear, nn.Conv1d)):
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight, generator=generator)
+        else:
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+        if module.bias is not None:
+            module.bias.zero_()
+    elif isinstance(module, nn.RNNBase):
+        initialize_recurrence(module, generator)
+    elif isinstance(module, nn.BatchNorm1d):
+        module.reset_parameters()
+    elif isinstance(module, CRF):
+        for weight in module.parameters():
+            weight.zero_()
 
 
 def _give_vectors(model: nn.Module, vectors: Tensor) -> None:
