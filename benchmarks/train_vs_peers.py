@@ -180,6 +180,8 @@ def make_job(case: Case, folder: Path, steps: int, *, compiling: bool) -> Job:
     words = tokenizer.train(_texts(), case.vocabulary)
     model = Decoder(
         TransformerConfig(
+            model_type="qwen3",
+            query_key_norm=True,
             vocab_size=words.vocab_size,
             hidden_size=case.width,
             intermediate_size=case.feed_forward,

@@ -11,7 +11,7 @@ import torch
 from lmwright import tokens
 from lmwright.core.errors import LmwrightError
 from lmwright.core.files import read_json
-from lmwright.engine.locate import find_model
+from lmwright.models.locate import find_model
 from lmwright.engine.runner import Runner, generating
 from lmwright.engine.sampling import SamplingParams
 from lmwright.engine.scheduler import Scheduler

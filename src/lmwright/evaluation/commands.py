@@ -34,8 +34,21 @@ class TaskEvaluationConfig(Config):
     """Mistakes of the best model that the report shows."""
 
 
-TASK_MODELS = ("perceptron", "text_cnn", "recurrent", "recurrent_crf", "encoder", "pretrained")
-"""Names under which a run's models are looked for, in the order of the table."""
+class LanguageModelsConfig(Config):
+    """Compare the language models of a run on its held-out text."""
+
+    text_bytes: int = Field(64_000, gt=0)
+    """At most this much validation text."""
+    row_length: int = Field(128, gt=1)
+    """Tokens of context at most, as in training."""
+    ask_transformers: bool = False
+    """Whether transformers (an extra) computes the same logits from the same folders."""
+    prompt: str = ""
+    """What every causal model continues; empty: nothing."""
+    continuation_tokens: int = Field(40, gt=0)
+    """Longest continuation."""
+    seed: int = 0
+    """Of what is hidden or cut out for models that do not predict the next token."""
 
 
 STEPS = (
@@ -59,10 +72,18 @@ STEPS = (
         name="evaluation.task",
         config=TaskEvaluationConfig,
         function="lmwright.evaluation.task_steps:evaluate",
-        inputs={"dataset": "dataset", "examples": "examples"}
-        | dict.fromkeys(TASK_MODELS, "task_model"),
-        optional=frozenset(TASK_MODELS),
+        inputs={"dataset": "dataset", "examples": "examples"},
+        gathers="task_model",
         output="evaluation",
         summary="Score every classifier or tagger of the run on the test split, beside baselines",
+    ),
+    StepType(
+        name="evaluation.language_models",
+        config=LanguageModelsConfig,
+        function="lmwright.evaluation.language_models:compare",
+        inputs={"corpus": "corpus"},
+        gathers="model",
+        output="evaluation",
+        summary="Compare every language model of the run on the same held-out text",
     ),
 )

@@ -82,7 +82,7 @@ def load(name: str, *, max_sequences: int, max_waiting: int) -> Served:
         LmwrightError: if there is no such model, or it cannot be read.
     """
     # Here and not above: a wrong name is told before torch is imported, which takes seconds.
-    from lmwright.engine.locate import find_model
+    from lmwright.models.locate import find_model
 
     folder = find_model(name)
     from lmwright.engine.llm import LLM

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lmwright.models import accounting, classic_accounting
 from lmwright.models.accounting import Precision
 from lmwright.models.config import TransformerConfig
+from lmwright.models.foreign import Foreign
 from lmwright.training.objectives.loss import Batch, Objective
 
 SAMPLE = 4
@@ -66,9 +67,13 @@ def measured(model: nn.Module, objective: Objective, batch: Any, optimizer: str)
     rows = batch.slice(0, SAMPLE)
     kept = _kept_bytes(model, objective, rows) / len(rows)
     length = rows.input_ids.shape[1]
-    targets = 0 if rows.decoder_input_ids is None else rows.decoder_input_ids.shape[1]
+    written = getattr(rows, "decoder_input_ids", None)
+    if isinstance(model, Foreign):
+        flops = model.training_flops_per_token
+    else:
+        flops = flops_per_token(model.config, length, 0 if written is None else written.shape[1])
     return Costs(
-        flops_per_token=flops_per_token(model.config, length, targets),
+        flops_per_token=flops,
         # bf16 keeps at most as much, and copies of the weights besides.
         memory_bytes=lambda rows, precision: int(
             held + kept * rows + (2 * weights if precision == "bfloat16" else 0)

@@ -1,7 +1,21 @@
 """From a training step's keys to the model's config; torch-free, since a dry run needs it too."""
 
+from pydantic import ValidationError
+
+from lmwright.core.errors import LmwrightError
+from lmwright.models import families
 from lmwright.models.config import TransformerConfig
-from lmwright.training.commands import ShapeConfig
+from lmwright.training.commands import PretrainConfig, ShapeConfig
+
+_KEYS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "max_position_embeddings",
+)
 
 
 def transformer_config(
@@ -12,27 +26,35 @@ def transformer_config(
     eos_token_id: int | None = None,
     pad_token_id: int | None = None,
 ) -> TransformerConfig:
-    """The decoder that a training step starts from nothing.
+    """The model that a training step starts from nothing.
 
     Args:
-        config: its shape.
+        config: its shape, and its family where it names one.
         vocab_size: V of the tokenizer.
         bos_token_id, eos_token_id, pad_token_id: of the tokenizer, where there is one.
+
+    Raises:
+        LmwrightError: if the family is unknown, or the shape is impossible.
     """
-    return TransformerConfig(
-        model_type="qwen3",
-        query_key_norm=True,
-        vocab_size=vocab_size,
-        hidden_size=config.hidden_size,
-        intermediate_size=config.intermediate_size,
-        num_hidden_layers=config.num_hidden_layers,
-        num_attention_heads=config.num_attention_heads,
-        num_key_value_heads=config.num_key_value_heads,
-        head_dim=config.head_dim,
-        max_position_embeddings=config.max_position_embeddings,
+    family = families.named(config.family if isinstance(config, PretrainConfig) else "qwen3")
+    wanted = {
+        "vocab_size": vocab_size,
         # A small model's embedding would otherwise be most of it, twice.
-        tie_word_embeddings=True,
-        bos_token_id=bos_token_id,
-        eos_token_id=eos_token_id,
-        pad_token_id=pad_token_id,
-    )
+        "tie_word_embeddings": True,
+        "bos_token_id": bos_token_id,
+        "eos_token_id": eos_token_id,
+        "pad_token_id": pad_token_id,
+        # Small models see little text more than once: what dropout is good for does not arise.
+        "dropout": 0.0,
+        "attention_dropout": 0.0,
+        "decoder_start_token_id": pad_token_id,
+    } | {key: getattr(config, key) for key in _KEYS}
+    # What the family has no key for follows from the rest: GPT-2's heads are not shared.
+    values = {key: value for key, value in wanted.items() if key in family.fields}
+    values |= config.shape if isinstance(config, PretrainConfig) else {}
+    try:
+        return TransformerConfig.model_validate(family.fresh(**values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "shape"
+        raise LmwrightError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from error

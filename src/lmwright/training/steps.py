@@ -12,18 +12,16 @@ from torch import nn
 from lmwright import models, tokens
 from lmwright.core.duration import Duration
 from lmwright.core.errors import LmwrightError
-from lmwright.models.transformer import Decoder
 from lmwright.tokens import shards as token_shards
 from lmwright.tokens.example_loader import ExampleLoader
 from lmwright.tokens.loader import Loader
 from lmwright.training import budget, callbacks, optimizers
-from lmwright.training.commands import LoopConfig, PretrainConfig, SFTConfig, ShapeConfig
+from lmwright.training.commands import LoopConfig, PretrainConfig, SFTConfig
 from lmwright.training.costs import Costs, of_transformer
 from lmwright.training.data import Mixed
-from lmwright.training.objectives.causal_lm import CausalLM
 from lmwright.training.objectives.loss import Objective
 from lmwright.training.objectives.sft import SFT
-from lmwright.training.shape import transformer_config
+from lmwright.training.pretraining import new_model, objective_for
 from lmwright.training.trainer import Data, LoopSettings, Trainer
 from lmwright.training.validation import ValidationLoss
 
@@ -35,7 +33,7 @@ CLOSING_SECONDS = 1.5
 
 
 def pretrain(config: PretrainConfig, run: "StepRun", *, shards: Path, tokenizer: Path) -> None:
-    """Train a decoder from nothing on packed text; writes the model's folder.
+    """Train a transformer from nothing on packed text; writes the model's folder.
 
     Args:
         config: shape, length and optimiser.
@@ -44,11 +42,12 @@ def pretrain(config: PretrainConfig, run: "StepRun", *, shards: Path, tokenizer:
         tokenizer: saved beside the model.
     """
     started = perf_counter()
-    model = new_model(config, tokenizer)
+    model, words = new_model(config, tokenizer), tokens.load(tokenizer)
     rows = token_shards.open(shards, "train")
     loader = Loader(rows, batch_rows=batch_rows(config, rows.row_length), seed=config.seed)
-    measure = ValidationLoss(token_shards.open(shards, "validation"), CausalLM(), config.seed)
-    train(config, run, model, CausalLM(), loader, {"validation": measure}, started=started)
+    objective, measured = (objective_for(model.config, words, config.seed + i) for i in (0, 1))
+    measure = ValidationLoss(token_shards.open(shards, "validation"), measured, config.seed)
+    train(config, run, model, objective, loader, {"validation": measure}, started=started)
     models.save(model, run.output, tokenizer=tokenizer)
 
 
@@ -285,22 +284,6 @@ def summarize(run: "StepRun", plan: budget.TrainingPlan, log: callbacks.Log) -> 
     run.series("Learning rate, share of its peak", "step", ["learning_rate"])
     run.series("Throughput, tokens per second", "step", ["tokens_per_second"])
     run.series("Utilisation, share of the measured peak", "step", ["utilization"])
-
-
-def new_model(config: ShapeConfig, tokenizer: Path) -> Decoder:
-    """A decoder with fresh weights for this tokenizer's vocabulary."""
-    words = tokens.load(tokenizer)
-    model = Decoder(
-        transformer_config(
-            config,
-            words.vocab_size,
-            bos_token_id=words.bos_token_id,
-            eos_token_id=words.eos_token_id,
-            pad_token_id=words.pad_token_id,
-        )
-    )
-    model.initialize(config.seed)
-    return model
 
 
 def batch_rows(config: LoopConfig, length: int) -> int:

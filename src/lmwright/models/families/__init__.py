@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from lmwright.models.families.naming import Weight
 
 _ABSENT = object()
+_OWN_OUTPUT = ("causal_lm", "sequence_to_sequence")
+"""Tasks of models that are more than a backbone and a head."""
 _MACHINERY = frozenset(
     {"naming", "activation", "llama_like", "fused", "rope", "windows", "bert_like", "bart_like"}
 )
@@ -150,7 +152,7 @@ class Family:
         wanted = task or self.task_of(values)
         head = self.head(wanted)
         result |= head.changes
-        if wanted != next(iter(self.heads)) or head.layout:
+        if wanted not in _OWN_OUTPUT:
             result["head"] = self._head_config(wanted, values, result)
         return result
 
@@ -237,7 +239,7 @@ class Family:
         start = {"model_type": self.model_type} | dict(self.constants) | known | shape
         given = {name: value for name, value in shape.items() if value is not None}
         result = self.settle_read(start) | dict(head.changes) | given
-        if wanted != next(iter(self.heads)) or head.layout:
+        if wanted not in _OWN_OUTPUT:
             result.setdefault("head", self._head_config(wanted, {}, result))
         return result
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from lmwright.core.errors import LmwrightError
-from lmwright.engine.locate import find_model
 from lmwright.models import hub
+from lmwright.models.locate import find_model
 
 
 @pytest.fixture
