@@ -20,8 +20,8 @@ LEARNING_RATES: Mapping[OptimizerName, float] = {
     "adafactor": 3e-2,  # of each weight's own size
     "lion": 1.2e-3,  # a third of AdamW's; Chen et al. 2023 say a third to a tenth (section 5)
 }
-"""The best of three or four peaks for a byte-level decoder of 0.1 M parameters in 200 steps; a
-recipe that wants the best one for its own model sweeps."""
+"""Near the best of the peaks tried on a byte-level decoder of 0.1 M parameters for 200 steps; who
+wants the best one for a model of their own sweeps."""
 
 ScheduleName = Literal[
     "warmup_stable_decay",
