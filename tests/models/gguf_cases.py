@@ -40,6 +40,12 @@ _SCALED = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
 }
+_YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 1e4,
+    "factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
 _EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 32, "norm_topk_prob": True}
 
 
@@ -57,6 +63,22 @@ CASES = {
     "llama": Case("llama", "Llama", _LLAMA),
     "llama tied": Case("llama", "Llama", _LLAMA | {"tie_word_embeddings": True}),
     "llama 3": Case("llama", "Llama", _LLAMA | {"rope_parameters": _SCALED}),
+    "llama linear": Case(
+        "llama",
+        "Llama",
+        _LLAMA | {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}},
+        {"rope.scaling.type": "linear", "rope.scaling.factor": 4.0},
+    ),
+    "llama yarn": Case(
+        "llama",
+        "Llama",
+        _LLAMA | {"rope_parameters": _YARN},
+        {
+            "rope.scaling.type": "yarn",
+            "rope.scaling.factor": 4.0,
+            "rope.scaling.original_context_length": 32,
+        },
+    ),
     "mistral": Case("llama", "Mistral", _LLAMA | {"sliding_window": None, "head_dim": 32}),
     "mixtral": Case(
         "llama", "Mixtral", _LLAMA | {"num_local_experts": 4, "num_experts_per_tok": 2}
@@ -154,7 +176,7 @@ def write(name, folder, path, kind):
         back[place.reshape(-1)] = (gguf.quants.dequantize(data, stored) - shift).reshape(-1)
         back = back.reshape(len(group), *published[group[0]].shape)
         kept |= {one: torch.from_numpy(back[i].copy()) for i, one in enumerate(group)}
-    if "rope_parameters" in case.config and case.model == "Llama":
+    if case.config.get("rope_parameters") == _SCALED:
         writer.add_tensor("rope_freqs.weight", _llama3_divisors(config))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -193,9 +215,8 @@ def _write_settings(writer, case, config):
     if case.model == "Gemma2":
         writer.add_sliding_window(config.sliding_window)
     for key, value in case.keys.items():
-        add = writer.add_bool if isinstance(value, bool) else None
-        add = add or (writer.add_uint32 if isinstance(value, int) else writer.add_float32)
-        add(f"{case.architecture}.{key}", value)
+        kinds = {bool: "bool", int: "uint32", float: "float32", str: "string"}
+        getattr(writer, f"add_{kinds[type(value)]}")(f"{case.architecture}.{key}", value)
     writer.add_token_list([f"<{i}>" for i in range(config.vocab_size)])
     if "bos_token_id" in case.config:
         writer.add_bos_token_id(1)

@@ -257,12 +257,12 @@ def test_settings_that_our_blocks_lack_are_named(tmp_path):
     gguf_cases.reference("llama", 0, tmp_path / "folder")
     gguf_cases.write("llama", tmp_path / "folder", tmp_path / "whole.gguf", "f32")
     whole = (tmp_path / "whole.gguf").read_bytes()
-    for name, value, message in [
-        ("llama.attention.clamp_kqv", 8.0, "llama.attention.clamp_kqv is not supported"),
-        ("llama.rope.scaling.type", "longrope", "rope.scaling of type longrope"),
+    for name, kind, raw, message in [
+        ("attention.clamp_kqv", 6, struct.pack("<f", 8.0), "clamp_kqv is not supported"),
+        ("attention.sliding_window", 4, struct.pack("<I", 9), "sliding_window is not supported"),
+        ("rope.scaling.type", 8, text(b"longrope"), "rope.scaling of type longrope"),
     ]:
-        raw = text(value.encode()) if isinstance(value, str) else struct.pack("<f", value)
-        added = pair(name.encode(), 8 if isinstance(value, str) else 6, raw)
+        added = pair(f"llama.{name}".encode(), kind, raw)
         tensors, pairs = struct.unpack_from("<QQ", whole, 8)
         head = whole[:8] + struct.pack("<QQ", tensors, pairs + 1) + added
         # The data moves, and is not looked at before the settings.

@@ -56,6 +56,20 @@ class Foreign(nn.Module):
         assert bias is None or isinstance(bias, Tensor)
         return bias
 
+    @property
+    def training_flops_per_token(self) -> float:
+        """6 operations for every weight of a matrix product (Kaplan et al. 2020, section 2.1).
+
+        What attention computes between tokens is left out: no config says it for all families.
+        """
+        tables = [m.weight for m in self.modules() if isinstance(m, nn.Embedding)]
+        looked_up = {id(weight) for weight in tables}
+        weights = sum(p.numel() for p in self.parameters() if p.ndim > 1 and id(p) not in looked_up)
+        output = getattr(self, "output_weight", None)
+        if output is not None and id(output) in looked_up:  # tied: used both ways
+            weights += output.numel()
+        return 6.0 * weights
+
     def forward(self, input_ids: Tensor, *arguments: Any, **named: Any) -> Output:
         """Call the wrapped model.
 

@@ -38,6 +38,11 @@ def _llama_settings(keys: Keys) -> dict[str, Any]:
     hidden, heads = keys.count("embedding_length"), keys.count("attention.head_count")
     head_dim = keys.count("attention.key_length", max(1, hidden // heads))
     rope = _rope(keys, head_dim)
+    length = keys.count("context_length")
+    if keys.name != "gemma2" and keys.count("attention.sliding_window", length) < length:
+        raise LmwrightError(
+            f"{keys.file.path}: {keys.name}.attention.sliding_window is not supported"
+        )
     return {
         "vocab_size": keys.rows("token_embd.weight"),
         "hidden_size": hidden,
@@ -47,7 +52,7 @@ def _llama_settings(keys: Keys) -> dict[str, Any]:
         "num_key_value_heads": keys.count("attention.head_count_kv", heads),
         "head_dim": head_dim,
         "hidden_act": "silu",
-        "max_position_embeddings": keys.count("context_length"),
+        "max_position_embeddings": length,
         "rms_norm_eps": keys.number("attention.layer_norm_rms_epsilon"),
         "rope_parameters": rope,
         "rope_theta": rope["rope_theta"],
