@@ -149,6 +149,8 @@ class SFTConfig(ShapeConfig):
     The shape counts only where there is no base model to start from.
     """
 
+    implementation: Literal["lmwright", "transformers"] = "lmwright"
+    """Whose code the base model runs on: `transformers` trains families that we lack."""
     prompts: bool = False
     """Whether the questions are predicted too, not the answers alone."""
     text_fraction: float = Field(0.1, ge=0, lt=1)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -12,12 +12,13 @@ from torch import nn
 from lmwright import models, tokens
 from lmwright.core.duration import Duration
 from lmwright.core.errors import LmwrightError
+from lmwright.models.foreign import Foreign
 from lmwright.tokens import shards as token_shards
 from lmwright.tokens.example_loader import ExampleLoader
 from lmwright.tokens.loader import Loader
 from lmwright.training import budget, callbacks, optimizers
 from lmwright.training.commands import LoopConfig, PretrainConfig, SFTConfig
-from lmwright.training.costs import Costs, of_transformer
+from lmwright.training.costs import Costs, measured, of_transformer
 from lmwright.training.data import Mixed
 from lmwright.training.objectives.loss import Objective
 from lmwright.training.objectives.sft import SFT
@@ -71,7 +72,10 @@ def sft(
         model: where to start; None starts from nothing.
     """
     started = perf_counter()
-    trained = models.load(model) if model else new_model(config, tokenizer)
+    if model:
+        trained = models.load(model, implementation=config.implementation)
+    else:
+        trained = new_model(config, tokenizer)
     rows = token_shards.open(shards, "train")
     total = batch_rows(config, rows.row_length)
     text_rows = round(total * config.text_fraction) if text and total > 1 else 0
@@ -121,9 +125,12 @@ def train(
         better, untrained_counts: see `callbacks.Evaluate`.
         reserve_seconds: of a budget in time, kept back for evaluations and saving.
         most_steps: whatever the budget allows, for objectives that wear out their data.
-        costs: of training this model; None: as `costs.of_transformer` has them.
+        costs: of training this model; None: as `costs.of_transformer` has them, or measured where
+            the model is of `transformers`.
     """
-    if costs is None:
+    if costs is None and isinstance(model, Foreign):
+        costs = measured(model, objective, batch_to_measure(data), config.optimizer)
+    elif costs is None:
         costs = of_transformer(model.config, row_length(data), config.optimizer)
     plan = decide_plan(
         config, run, model, objective, data, started, reserve_seconds, most_steps, costs
@@ -186,7 +193,7 @@ def decide_plan(
         budget=length,
         precision=config.precision,
         matrix_precision=config.matrix_precision,
-        compile=config.compile,
+        compile=compilation(config, model),
         micro_rows=config.micro_rows,
         checkpoint_every=config.checkpoint_every,
         reserve_seconds=reserve_seconds,
@@ -213,6 +220,22 @@ def decide_plan(
         return plan.to_json()
 
     return budget.TrainingPlan.from_json(run.decide("plan", choose))
+
+
+def compilation(config: LoopConfig, model: nn.Module) -> Literal["auto", "on", "off"]:
+    """Whether compiling is tried; only our own blocks can be.
+
+    Raises:
+        LmwrightError: if it is asked for on a model of `transformers`.
+    """
+    if not isinstance(model, Foreign):
+        return config.compile
+    if config.compile == "on":
+        raise LmwrightError(
+            "compile=on, but a model of transformers is not compiled here",
+            hint="leave compile at auto, which trains it eager",
+        )
+    return "off"
 
 
 def batch_to_measure(data: Data) -> Any:
