@@ -67,3 +67,9 @@ def test_a_folder_that_holds_no_model_is_not_asked_of_the_hub(runs):
 def test_an_owner_and_a_name_are_looked_for_on_the_hub(runs, monkeypatch, tmp_path):
     monkeypatch.setattr(hub, "locate", lambda name: tmp_path / name)
     assert find_model("owner/name") == tmp_path / "owner" / "name"
+
+
+def test_a_file_must_become_a_folder_first(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(LmwrightError, match=r"is a file.*\n.*lmwright convert .*model.gguf FOLDER"):
+        find_model(str(tmp_path / "model.gguf"))

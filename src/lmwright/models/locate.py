@@ -36,6 +36,11 @@ def find_model(name: str) -> Path:
                 f"the run {candidate} has no finished model yet",
                 hint="run the same `lmwright run` command again: it goes on where it stopped",
             )
+    if here.is_file():
+        raise LmwrightError(
+            f"{here} is a file; a model is a folder with config.json and its tokenizer",
+            hint=f"make one of it first: lmwright convert {here} FOLDER",
+        )
     if here.is_dir():
         raise LmwrightError(
             f"{here} is neither a model folder nor a run: it has no config.json and no {_RECIPE}",
