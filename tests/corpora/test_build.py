@@ -362,3 +362,18 @@ def test_hh_rlhf_dialogues_are_preferences(real_data, corpus_of):
     for pair in pairs:
         assert pair["prompt"][-1]["role"] == "user"
         assert "\n\nHuman:" not in pair["chosen"][0]["content"]
+
+
+def test_a_set_of_the_catalogue_is_a_source(tmp_path, monkeypatch):
+    from lmwright.corpora.build import source_of
+
+    monkeypatch.setenv("LMWRIGHT_DATA", str(tmp_path))
+    (tmp_path / "movie_reviews").mkdir()
+    with zipfile.ZipFile(tmp_path / "movie_reviews/movie_reviews.zip", "w") as archive:
+        archive.writestr("movie_reviews/neg/cv000_1.txt", "it drags on . " * 30)
+        archive.writestr("movie_reviews/pos/cv001_2.txt", "it never drags . " * 30)
+    config = BuildConfig(path="catalog:movie_reviews")
+    assert source_of(config) == str(tmp_path / "movie_reviews/movie_reviews.zip")
+    assert kinds(config) == {"text"}
+    with pytest.raises(LmwrightError, match="no dataset 'movie'"):
+        kinds(BuildConfig(path="catalog:movie"))

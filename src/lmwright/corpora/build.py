@@ -2,14 +2,15 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmwright.core.errors import LmwrightError
 from lmwright.core.files import disk_errors, write_json
-from lmwright.corpora import question_chats
-from lmwright.corpora.commands import PYTHON_DOCS, BuildConfig
+from lmwright.corpora import catalog, question_chats
+from lmwright.corpora.commands import CATALOG, PYTHON_DOCS, BuildConfig
 from lmwright.corpora.made_up import Part
 from lmwright.corpora.python_names import DocumentedName, documented_names
 from lmwright.corpora.python_text import python_documents
@@ -36,14 +37,26 @@ def kinds(config: BuildConfig) -> set[RecordKind]:
     """
     if config.path == PYTHON_DOCS:
         return set(_ALL_KINDS)
-    return record_kinds(config.path, text_column=config.text_column)
+    return record_kinds(source_of(config), text_column=config.text_column)
 
 
 def reads(config: BuildConfig) -> list[Path]:
     """The user's files, whose content decides whether the corpus must be built again."""
     if config.path == PYTHON_DOCS:
         return []
-    return sorted({source.path for source in find_files(config.path, None)})
+    return sorted({source.path for source in find_files(source_of(config), None)})
+
+
+def source_of(config: BuildConfig) -> str:
+    """The user's file, folder or pattern; of `catalog:NAME`, the official files of that set.
+
+    Raises:
+        LmwrightError: if there is no such set, or its files are not here.
+    """
+    if not config.path.startswith(CATALOG):
+        return config.path
+    files = catalog.official_files(catalog.find(config.path.removeprefix(CATALOG)))
+    return str(files[0] if len(files) == 1 else Path(os.path.commonpath(files)))
 
 
 def build(config: BuildConfig, run: "StepRun") -> None:
@@ -67,7 +80,7 @@ def _build_from_files(config: BuildConfig, run: "StepRun") -> None:
     questions = 0
     with contextlib.ExitStack() as stack, run.progress(f"reading {config.path}") as task:
         for record in read_records(
-            config.path,
+            source_of(config),
             run.note,
             characters=config.document_characters,
             text_column=config.text_column,

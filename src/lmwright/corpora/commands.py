@@ -9,13 +9,15 @@ from lmwright.core.config import Config
 from lmwright.pipeline.step import StepType
 
 PYTHON_DOCS = "python-docs"
+CATALOG = "catalog:"
 
 
 class BuildConfig(Config):
     """Read a corpus and split it into training and validation parts."""
 
     path: str = PYTHON_DOCS
-    """The user's data: a file, a folder or a pattern; or `python-docs`, this Python's own docs."""
+    """The user's data: a file, a folder or a pattern; `catalog:NAME`, the texts of a set that
+    `lmwright data` lists; or `python-docs`, this Python's own docs."""
     seed: int = 0
     """The same seed gives the same corpus; splits depend on the content alone."""
     validation_fraction: float = Field(default=0.05, gt=0, lt=1)

@@ -5,6 +5,7 @@ Compressed files are read as what they hold; every member of a zip archive is a 
 
 import bz2
 import codecs
+import functools
 import glob
 import gzip
 import io
@@ -67,7 +68,8 @@ class SourceFile:
         """
         try:
             if self.member is not None:
-                with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
+                archive = _archive(self.path, self.path.stat().st_mtime_ns)
+                with archive.open(self.member) as stream:
                     yield stream
             else:
                 opened = _COMPRESSED.get(self.path.suffix.lower(), open)
@@ -80,6 +82,12 @@ class SourceFile:
             ) from error
         except (OSError, RuntimeError, NotImplementedError) as error:  # the last two: encrypted
             raise LmwrightError(f"{self} cannot be read: {error}") from error
+
+
+@functools.lru_cache(maxsize=1)
+def _archive(path: Path, modified_ns: int) -> zipfile.ZipFile:
+    """The archive, its list of members read once and not for each of thousands."""
+    return zipfile.ZipFile(path)
 
 
 def find_files(path: str, note: Note | None) -> list[SourceFile]:

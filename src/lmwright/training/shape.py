@@ -48,6 +48,7 @@ def transformer_config(
         "dropout": 0.0,
         "attention_dropout": 0.0,
         "decoder_start_token_id": pad_token_id,
+        "num_decoder_layers": config.num_hidden_layers,
     } | {key: getattr(config, key) for key in _KEYS}
     # What the family has no key for follows from the rest: GPT-2's heads are not shared.
     values = {key: value for key, value in wanted.items() if key in family.fields}
