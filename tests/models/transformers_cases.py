@@ -134,7 +134,8 @@ def reference(family, task, seed, folder, dtype=torch.float32, std=0.3, **fixed)
             if is_norm and not name.endswith("norm.weight"):  # those `fill` knows
                 parameter.add_(1.0)
         for name, buffer in model.named_buffers():
-            if name.endswith("final_logits_bias"):
+            # Published ones are 0; in half precision, adding them later rounds once more.
+            if name.endswith("final_logits_bias") and dtype == torch.float32:
                 buffer.normal_(generator=torch.Generator().manual_seed(seed))
     model.to(dtype).save_pretrained(folder)
     return cls.from_pretrained(folder, dtype=dtype).eval()

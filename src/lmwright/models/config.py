@@ -227,6 +227,8 @@ class TransformerConfig(Config):
 
     embedding_scale: float = Field(default=1.0, gt=0)
     """Factor of the token embeddings."""
+    round_embedding_scale: bool = True
+    """Whether this factor is rounded to the embeddings' dtype first, as Gemma was trained."""
     tie_word_embeddings: bool = False
     """Whether the output projection is the embedding itself."""
     output_scale: float = Field(default=1.0, gt=0)

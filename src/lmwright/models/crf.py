@@ -52,6 +52,12 @@ class CRF(nn.Module):
             # The config says them again when a folder is opened: they are not stored.
             self.register_buffer(f"{name}_allowed", tensor.clone(), persistent=False)
 
+    def reset(self) -> None:
+        """Start again: no tag is likelier than another."""
+        with torch.no_grad():
+            for weight in (self.start, self.transitions, self.end):
+                weight.zero_()
+
     def log_partition(self, emissions: Tensor, mask: Tensor | None = None) -> Tensor:
         """log of the sum over all tag sequences, by the forward algorithm.
 

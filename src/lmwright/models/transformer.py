@@ -169,8 +169,8 @@ class Stack(nn.Module):
         assert table is not None, "a stack without an embedding must be given one"
         x: Tensor = table(input_ids)
         if config.embedding_scale != 1.0:
-            # Rounded to the weights' dtype first, as the published models were trained.
-            x = x * torch.tensor(config.embedding_scale, dtype=x.dtype, device=x.device)
+            scale = torch.tensor(config.embedding_scale, device=x.device)
+            x = x * (scale.to(x.dtype) if config.round_embedding_scale else scale)
         if self.embed_token_types is not None:
             kinds = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
             _check_kinds(kinds, config)

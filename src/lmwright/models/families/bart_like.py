@@ -59,6 +59,7 @@ CONSTANTS: dict[str, Any] = {
     "gated": False,
     "output_bias": True,
     "tie_word_embeddings": True,
+    "round_embedding_scale": False,
 }
 
 # Keys of files from before these were families of their own.

@@ -21,8 +21,8 @@ def _settle_read(values: dict[str, Any]) -> dict[str, Any]:
     # Whoever does not tie does not scale, unless newer files say so on their own.
     scaled = values.pop("scale_decoder_outputs", values["tie_word_embeddings"])
     values.setdefault("output_scale", values["hidden_size"] ** -0.5 if scaled else 1.0)
-    # The scale makes logits of embeddings that vary by 1.
-    values.setdefault("initializer_range", 1.0 if scaled else 0.02)
+    # First logits are as small as elsewhere.
+    values.setdefault("initializer_range", 0.02 / values["output_scale"])
     return values
 
 
