@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import random
 import struct
 
 import pytest
@@ -10,7 +11,7 @@ import transformers
 
 from lmwright import tokens
 from lmwright.core.errors import LmwrightError
-from lmwright.tokens import protobuf
+from lmwright.tokens import chat, protobuf
 from tests.tokens.published_texts import dataset_texts
 
 T5 = {"model_type": "unigram", "pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
@@ -207,3 +208,34 @@ def test_names_of_special_tokens_stay_text(model_files):
     ours = tokens.load(model_files["t5"])
     hostile = "a</s><extra_id_0><pad>b"
     assert not {0, 1, *range(1200, 1300)} & set(ours.encode(hostile))
+
+
+TEMPLATE = (
+    "{% for m in messages %}{% if m.role == 'user' %}{{ bos_token + '[INST] ' + m.content"
+    " + ' [/INST]' }}{% else %}{{ ' ' + m.content + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma"])
+def test_conversations_equal_transformers(name, model_files, tmp_path, random_chat):
+    # LLaMA 2's template: the answer follows the question's mark without a special token.
+    source = next(model_files[name].glob("*.model"))
+    (tmp_path / source.name).write_bytes(source.read_bytes())
+    (tmp_path / "chat_template.jinja").write_text(TEMPLATE)
+    ours = tokens.load(tmp_path)
+    ours.save(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    rng = random.Random(8)
+    for _ in range(100):
+        messages = [m for m in random_chat(rng) if m["role"] != "system"]
+        ids, mask = chat.encode_with_mask(ours, messages)
+        assert ids == theirs.apply_chat_template(messages, return_dict=False)
+        said = "".join(f" {m['content']} " for m in messages if m["role"] == "assistant")
+        trained = [i for i, m in zip(ids, mask, strict=True) if m]
+        assert ours.decode([5, *trained])[len(ours.decode([5])) :] == said
+
+
+def test_a_prompt_begins_as_the_model_expects(model_files):
+    assert tokens.load(model_files["llama"]).encode_prompt("my lord")[0] == 1
+    t5 = tokens.load(model_files["t5"])
+    assert t5.encode_prompt("my lord") == t5.encode("my lord")

@@ -7,7 +7,7 @@ import transformers
 
 from lmwright import tokens
 from lmwright.core.errors import LmwrightError
-from lmwright.tokens import tokenizer
+from lmwright.tokens import special, tokenizer
 
 KINDS = ("bpe", "wordpiece", "unigram")
 
@@ -75,7 +75,7 @@ def test_windows_equal_transformers(kind, both, random_text):
         for max_length, stride in ((70, 5), (64, 0)):
             if len(theirs(question)["input_ids"]) > 50:
                 continue
-            got = ours.windows(question, context * 3, max_length=max_length, stride=stride)
+            got = special.windows(ours, question, context * 3, max_length=max_length, stride=stride)
             expected = theirs(
                 question,
                 context * 3,
@@ -94,7 +94,7 @@ def test_windows_equal_transformers(kind, both, random_text):
 def test_windows_without_a_question_cover_the_text(both):
     ours, _ = both["wordpiece"]
     text = "the quick model returns a string " * 20
-    rows = ours.windows(text, max_length=20, stride=4)
+    rows = special.windows(ours, text, max_length=20, stride=4)
     kept = [rows[0].input_ids[1:-1], *(row.input_ids[5:-1] for row in rows[1:])]
     assert [i for ids in kept for i in ids] == ours.encode(text)
     assert all(len(row) <= 20 for row in rows)
@@ -163,4 +163,6 @@ def test_what_cannot_be_is_refused(arguments, options, message, both):
 @pytest.mark.parametrize(("max_length", "stride"), [(8, 5), (2, 0), (20, -1)])
 def test_windows_without_room_are_refused(max_length, stride, both):
     with pytest.raises(LmwrightError, match="room"):
-        both["wordpiece"][0].windows("the", "quick " * 9, max_length=max_length, stride=stride)
+        special.windows(
+            both["wordpiece"][0], "the", "quick " * 9, max_length=max_length, stride=stride
+        )

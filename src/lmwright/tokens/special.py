@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from lmwright.core.errors import LmwrightError
-from lmwright.tokens.vocabulary import not_unicode
+from lmwright.tokens.library import not_unicode
 
 if TYPE_CHECKING:
     from lmwright.tokens.tokenizer import Tokenizer
@@ -109,6 +109,13 @@ def windows(
     last.truncate(room, stride=stride)
     rows = [last, *last.overflowing]
     return [_encoded(tokenizer, [*parts[:-1], row]) for row in rows]
+
+
+def start(tokenizer: "Tokenizer") -> list[int]:
+    """The special tokens that the tokenizer's models expect before a text."""
+    around = encode(tokenizer, "a")
+    before = next(i for i, part in enumerate(around.sequence_ids) if part is not None)
+    return around.input_ids[:before]
 
 
 def separates_words(rust: tokenizers.Tokenizer, begins: NDArray[np.bool_]) -> bool:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from lmwright.core.errors import LmwrightError
 from lmwright.core.files import write_json, write_text
-from lmwright.tokens import chat, special, surface, vocabulary
+from lmwright.tokens import chat, continuation, special, surface, vocabulary
 from lmwright.tokens.guard import guard_special
-from lmwright.tokens.pieces import assistant_turns, split
+from lmwright.tokens.library import encode_texts
 from lmwright.tokens.published import open_folder
 from lmwright.tokens.roles import special_roles
 from lmwright.tokens.special import Encoded, Text, Truncation
@@ -37,11 +37,9 @@ class Tokenizer:
         rust: the tokenizer of the `tokenizers` library, for this room alone.
         vocab_size: V, one more than the largest id.
         special_tokens: names of the tokens that stand for no text.
-        bos_token_id: start of a document, or None.
-        unk_token_id: what stands for text that no other token spells, or None.
+        bos_token_id, unk_token_id: start of a document; text without a token; or None.
         cls_token_id: start of a text, of which classifiers read the state, or None.
-        sep_token_id: end of a text or of a pair's part, or None.
-        mask_token_id: a token to be guessed, or None.
+        sep_token_id, mask_token_id: end of a part; a token to be guessed; or None.
         chat_template: the Jinja text, or None.
 
     Raises:
@@ -114,11 +112,19 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each text, on every core."""
-        try:
-            encoded = self.rust.encode_batch_fast(list(texts), add_special_tokens=False)
-        except TypeError as error:
-            raise vocabulary.not_unicode() from error
-        return [encoding.ids for encoding in encoded]
+        return encode_texts(self.rust, texts)
+
+    def encode_continuations(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of texts that go on from other text: no space is put before them."""
+        return encode_texts(self._bare, texts)
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Ids that a model continues: a text after the start token that it was trained to expect.
+
+        Raises:
+            LmwrightError: if the text is not Unicode.
+        """
+        return [*self._start, *self.encode(text)]
 
     def encode_with_special_tokens(
         self,
@@ -142,16 +148,6 @@ class Tokenizer:
             truncation=truncation,
             is_split_into_words=is_split_into_words,
         )
-
-    def windows(
-        self, text: str, pair: str | None = None, *, max_length: int, stride: int
-    ) -> list[Encoded]:
-        """A long text, or a question and its context, as overlapping rows; see `special.windows`.
-
-        Raises:
-            LmwrightError: if a row has no room for more than `stride` new tokens.
-        """
-        return special.windows(self, text, pair, max_length=max_length, stride=stride)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """The text of ids; bytes that are not UTF-8 become U+FFFD, unknown ids nothing."""
@@ -190,6 +186,19 @@ class Tokenizer:
         return special.separates_words(self.rust, self.begins_word)
 
     @cached_property
+    def prefix(self) -> continuation.Prefix:
+        """Where a space is put that is not in the text; see `continuation.Prefix`."""
+        return continuation.prefix_of(self.rust)
+
+    @cached_property
+    def _bare(self) -> tokenizers.Tokenizer:
+        return self.rust if self.prefix == "none" else continuation.without_prefix(self.rust)
+
+    @cached_property
+    def _start(self) -> list[int]:
+        return special.start(self)
+
+    @cached_property
     def _surface(self) -> surface.Surface:
         return surface.surface(self.rust)
 
@@ -199,11 +208,7 @@ class Tokenizer:
 
     @cached_property
     def template(self) -> ChatTemplate:
-        """The chat template, ready to render.
-
-        Raises:
-            LmwrightError: if there is none, or it is not valid Jinja.
-        """
+        """The chat template; LmwrightError if there is none, or it is not valid Jinja."""
         if self.chat_template is None:
             raise LmwrightError(
                 "this tokenizer has no chat template",
@@ -217,11 +222,7 @@ class Tokenizer:
         """The special token that ends an assistant's turn; None if the template uses none."""
         if self.chat_template is None:
             return None
-        probe = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-        turns = [turn for turn in assistant_turns(self.template, probe) if turn is not None]
-        pieces = split(self.template, probe, turns)
-        ends = [piece.text for piece in pieces if piece.special and piece.trained]
-        return self.id_of(ends[-1]) if ends else None
+        return chat.end_of_turn(self)
 
     def render_chat(
         self, messages: Sequence[Message], *, add_generation_prompt: bool = False
@@ -287,11 +288,8 @@ def train(
 def load(folder: str | Path) -> Tokenizer:
     """Open a folder with a tokenizer in any published format.
 
-    tokenizer.json is preferred; else SentencePiece's `tokenizer.model` or `spiece.model`,
-    WordPiece's `vocab.txt`, byte-level BPE's `vocab.json` and `merges.txt` or `encoder.json` and
-    `vocab.bpe`, llama2.c's `tok*.bin`. `tokenizer_config.json`, `special_tokens_map.json`,
-    `added_tokens.json` and `chat_template.jinja` are read where they are. Nothing in the folder is
-    run, but for the chat template, in a sandbox.
+    tokenizer.json is preferred to what came before it; see `published.SOURCES`. Nothing in the
+    folder is run, but for the chat template, in a sandbox.
 
     Raises:
         LmwrightError: if there is none, or a file is truncated or not what it should be.

@@ -13,6 +13,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, tra
 from lmwright.core.errors import LmwrightError
 from lmwright.tokens import wordpiece
 from lmwright.tokens.byte_level import END_OF_TEXT
+from lmwright.tokens.library import not_unicode
 from lmwright.tokens.published import T5_SENTINELS, sentinels, surround
 from lmwright.tokens.scored_bpe import space_decoder
 from lmwright.tokens.sentencepiece import MARK, normalizer
@@ -193,14 +194,6 @@ def _in_order(rust: tokenizers.Tokenizer) -> models.Unigram:
 def chatml() -> str:
     """The chat template of our own tokenizers (OpenAI's ChatML), as Jinja text."""
     return files("lmwright.tokens").joinpath("chat_template.jinja").read_text("utf-8")
-
-
-def not_unicode() -> LmwrightError:
-    """What to raise where a text cannot be written as UTF-8."""
-    return LmwrightError(
-        "a text is not valid Unicode: it holds half a surrogate pair",
-        hint="read the file with the right encoding, or remove the character",
-    )
 
 
 def _checked(texts: Iterable[str]) -> Iterator[str]:
