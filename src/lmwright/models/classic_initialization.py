@@ -55,8 +55,7 @@ def _draw(module: nn.Module, generator: torch.Generator) -> None:
     elif isinstance(module, nn.BatchNorm1d):
         module.reset_parameters()
     elif isinstance(module, CRF):
-        for weight in module.parameters():
-            weight.zero_()
+        module.reset()
 
 
 def _give_vectors(model: nn.Module, vectors: Tensor) -> None:
