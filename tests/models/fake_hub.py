@@ -23,6 +23,8 @@ class FakeHub:
     """What must be sent; None: nothing."""
     cut: set[str] = field(default_factory=set)
     """Files whose next transfer ends in the middle."""
+    broken: set[str] = field(default_factory=set)
+    """Kinds of request that fail once: revision, tree, paths-info, resolve."""
     damaged: set[str] = field(default_factory=set)
     """Files that arrive with another content of the same length."""
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -104,6 +106,9 @@ class _Handler(BaseHTTPRequestHandler):
             # The real hub does not tell the private from the absent.
             return self._refuse(401, "RepoNotFound", "Repository not found")
         kind, revision = (parts[4], parts[5]) if api else (parts[2], parts[3])
+        if kind in hub.broken:
+            hub.broken.discard(kind)
+            return self._refuse(500, "Broken", "the hub stumbled")
         if revision not in hub.models[hub_id]:
             return self._refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         files = hub.models[hub_id][revision]

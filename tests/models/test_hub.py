@@ -156,6 +156,15 @@ def test_a_damaged_download_is_noticed_and_repeated(hub, locate, name):
     assert content(locate("owner/name"), name) == (WEIGHTS if "model" in name else CONFIG)
 
 
+def test_what_could_not_be_checked_is_checked_the_next_time(hub, locate):
+    hub.damaged.add("model.safetensors")
+    hub.broken.add("paths-info")
+    assert "the hub did not give it" in refusal(locate("owner/name"))
+    assert "model.safetensors of owner/name arrived damaged" in refusal(locate("owner/name"))
+    hub.damaged.clear()
+    assert content(locate("owner/name")) == WEIGHTS
+
+
 def test_no_hub_at_all(locate):
     message = refusal(locate("owner/name", HF_ENDPOINT="http://127.0.0.1:9"))
     assert message.startswith("owner/name is not a folder here, and the hub did not give it")

@@ -81,11 +81,14 @@ def _download(hub_id: str, revision: str | None, patterns: Sequence[str]) -> Pat
 
     # The base of its transport's errors: httpx's or httpx2's, by the library's version.
     transport: type[Exception] = HfHubHTTPError.__bases__[0]
-    before = _cached(hub_id)
+    before, new = _cached(hub_id), list[Path]()
     try:
         folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns)))
-        _verify(hub_id, folder, [path for path in _files(folder) if path not in before])
+        new = [path for path in _files(folder) if path not in before]
+        _verify(hub_id, folder, new)
     except (OSError, transport, HFValidationError) as error:
+        for path in new:  # not proved whole: the next call must take it for new again
+            path.unlink(missing_ok=True)
         raise LmwrightError(
             f"{hub_id} is not a folder here, and the hub did not give it: "
             f"{_reason(error, revision)}",
