@@ -185,6 +185,8 @@ def _transformer_config(
         **shape,
     }
     values.pop("model_type", None)
+    if architecture == "encoder_decoder":
+        values.setdefault("num_decoder_layers", values["num_hidden_layers"])
     try:
         fresh = TransformerConfig.model_validate(family.fresh(**values))
     except ValidationError as error:
