@@ -47,6 +47,7 @@ def transformer_config(
         # Small models see little text more than once: what dropout is good for does not arise.
         "dropout": 0.0,
         "attention_dropout": 0.0,
+        "activation_dropout": 0.0,
         "decoder_start_token_id": pad_token_id,
         "num_decoder_layers": config.num_hidden_layers,
     } | {key: getattr(config, key) for key in _KEYS}
