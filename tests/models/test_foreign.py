@@ -86,6 +86,22 @@ def test_the_call_and_its_two_halves(decoder):
         assert torch.equal(ours(ids).logits, theirs(ids).logits)
 
 
+def test_families_that_scale_their_logits(tmp_path):
+    shape = {
+        "vocab_size": V, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2,
+    }  # fmt: skip
+    for config in (
+        transformers.GraniteConfig(**shape, logits_scaling=8.0),
+        transformers.CohereConfig(**shape, logit_scale=0.25),
+    ):
+        folder = tmp_path / config.model_type
+        theirs, ours = saved(config, folder), load(folder)
+        with torch.no_grad():
+            expected = theirs(random_ids()).logits
+            assert relative(ours.project(ours.hidden_states(random_ids())), expected) <= 1e-5
+
+
 def test_documents_of_a_packed_row_do_not_see_each_other(decoder):
     _, ours = decoder
     ids = random_ids(2, 12)

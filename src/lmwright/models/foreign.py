@@ -33,7 +33,7 @@ class Foreign(nn.Module):
         self.task = task
         self.config: Any = model.config
         self._accepts = frozenset(inspect.signature(model.forward).parameters)
-        self._projects: bool | None = None
+        self._factor: float | None = None  # of the logits; unknown until it is asked for
 
     @property
     def output_weight(self) -> Tensor:
@@ -90,14 +90,16 @@ class Foreign(nn.Module):
         return Output(logits=logits if documents is None else documents.together(logits))
 
     def hidden_states(self, input_ids: Tensor, *arguments: Any, **named: Any) -> Tensor:
-        """What the model gives to its output projection, (B, T, D); see `forward`.
+        """States (B, T, D) of which the logits are the output projection; see `forward`.
 
         Raises:
-            LmwrightError: as `forward`, or if the model's logits are no plain projection.
+            LmwrightError: as `forward`, or if the family does more than project and scale.
         """
-        self._check_projection(input_ids.device)
+        factor = self._checked_factor(input_ids.device)
         hidden, documents = self._before_projection(input_ids, *arguments, **named)
-        return hidden if documents is None else documents.together(hidden)
+        if documents is not None:
+            hidden = documents.together(hidden)
+        return hidden if factor == 1.0 else hidden * factor
 
     def transform(self, hidden: Tensor) -> Tensor:
         """What the output projection reads: `hidden_states` itself; see `heads.MaskedLM`."""
@@ -182,9 +184,9 @@ class Foreign(nn.Module):
         finally:
             del head.__dict__["forward"]
 
-    def _check_projection(self, device: torch.device) -> None:
-        """Once: whether the logits are the projection of what it is given, and nothing after."""
-        if self._projects is None:
+    def _checked_factor(self, device: torch.device) -> float:
+        """What the family multiplies its projection by; looked at once, on a few tokens."""
+        if self._factor is None:
             training = self.training
             ids = torch.arange(_PROBED, device=device)[None]
             more = {"decoder_input_ids": ids} if self.task == "sequence_to_sequence" else {}
@@ -192,12 +194,21 @@ class Foreign(nn.Module):
             try:
                 with torch.no_grad():
                     logits = self(ids, **more).logits
-                    found = self.project(self._before_projection(ids, **more)[0])
+                    plain = self.project(self._before_projection(ids, **more)[0])
             finally:
                 self.train(training)
-            self._projects = torch.allclose(found, logits, rtol=1e-3, atol=1e-4)
-        if not self._projects:
-            raise self._no_projection()
+            self._factor = self._factor_between(plain, logits)
+        return self._factor
+
+    def _factor_between(self, plain: Tensor, logits: Tensor) -> float:
+        candidates = [1.0]
+        if self.output_bias is None:  # a bias would be scaled with the rest
+            candidates.append(float((plain * logits).sum() / (plain * plain).sum()))
+        tolerance = max(1e-3, 4 * torch.finfo(logits.dtype).eps)
+        for factor in candidates:
+            if torch.allclose(plain * factor, logits, rtol=tolerance, atol=1e-5):
+                return factor
+        raise self._no_projection()
 
     def _output(self) -> nn.Module | None:
         found = getattr(self.model, "get_output_embeddings", lambda: None)()
