@@ -108,11 +108,13 @@ def test_too_few_rows_are_an_error(tmp_path):
         built(tmp_path / "step", path=jsonl(tmp_path / "two.jsonl", TEXTS[:2]))
 
 
-def test_exactly_one_source_is_asked_for(tmp_path):
-    with pytest.raises(LmwrightError, match="neither is given"):
-        built(tmp_path / "none")
-    with pytest.raises(LmwrightError, match="both are given"):
-        built(tmp_path / "both", source="sst2", path="x")
+def test_missing_files_stop_the_step_and_not_the_plan(tmp_path, monkeypatch):
+    monkeypatch.setenv("LMWRIGHT_DATA", str(tmp_path))
+    assert [file.name for file in reads(DatasetConfig(source="cola"))] == ["cola.py"]
+    with pytest.raises(LmwrightError, match="dataset cola lacks"):
+        built(tmp_path / "step", source="cola")
+    with pytest.raises(LmwrightError, match="there is no dataset"):
+        reads(DatasetConfig(source="colla"))
 
 
 def test_a_published_set_is_limited_the_same_way_every_time(real_data, tmp_path):

@@ -69,7 +69,6 @@ def test_own_rows_take_the_place_of_a_published_set(tmp_path):
     done = lmwright(
         "run",
         "text_classification",
-        "dataset.source=null",
         f"dataset.path={file}",
         *small("text_classification")[1:],
         "perceptron.budget=200 steps",

@@ -52,11 +52,11 @@ class BuildConfig(Config):
 class DatasetConfig(Config):
     """Read a labelled set, published or your own, and write its splits as JSON Lines."""
 
-    source: str | None = None
+    source: str = "sst2"
     """A published set's name; `lmwright data` lists them."""
     path: str | None = None
-    """Your own file, folder or pattern, in the same columns; files called train, validation and
-    test are those splits, others are split by their content."""
+    """In its place your own file, folder or pattern, in the same columns; files called train,
+    validation and test are those splits, others are split by their content."""
     task: (
         Literal[
             "classification",

@@ -6,6 +6,7 @@ validation.jsonl
 test.jsonl
 """
 
+import contextlib
 import json
 import random
 from collections import Counter
@@ -87,15 +88,19 @@ def read_rows(folder: Path, split: str) -> list[Row]:
 def reads(config: DatasetConfig) -> list[Path]:
     """The files that decide the result: the data, and the module that knows its format.
 
+    Files that are missing are the step's own error: a plan can be looked at without the data.
+
     Raises:
-        LmwrightError: if neither or both of `name` and `path` are given, or files are missing.
+        LmwrightError: if there is no such set, or nothing at the user's path.
     """
     if config.path is not None:
-        _one_source(config)
         return sorted({source.path for source in find_files(config.path, None)})
-    dataset = catalog.find(_one_source(config))
+    dataset = catalog.find(config.source)
     # Found by a computed name, so the fingerprint of the code does not see it.
-    return [catalog.module_file(dataset.name), *catalog.official_files(dataset)]
+    files = [catalog.module_file(dataset.name)]
+    with contextlib.suppress(LmwrightError):
+        files += catalog.official_files(dataset)
+    return files
 
 
 def build(config: DatasetConfig, run: "StepRun") -> None:
@@ -104,8 +109,7 @@ def build(config: DatasetConfig, run: "StepRun") -> None:
     Raises:
         LmwrightError: if it is missing, malformed, or has a split without rows.
     """
-    source = _one_source(config)
-    with run.progress(f"reading {source}"):
+    with run.progress(f"reading {config.path or config.source}"):
         description, splits = _own(config, run) if config.path else _published(config)
     with disk_errors(run.output):
         for split, rows in splits.items():
@@ -115,19 +119,7 @@ def build(config: DatasetConfig, run: "StepRun") -> None:
     _report(run, description, splits)
 
 
-def _one_source(config: DatasetConfig) -> str:
-    given = [value for value in (config.source, config.path) if value is not None]
-    if len(given) != 1:
-        raise LmwrightError(
-            "a dataset is either published (name) or your own (path); "
-            + ("both are given" if given else "neither is given"),
-            hint=f"name takes one of: {', '.join(catalog.names())}",
-        )
-    return given[0]
-
-
 def _published(config: DatasetConfig) -> tuple[Description, dict[str, list[Row]]]:
-    assert config.source is not None
     dataset = catalog.find(config.source)
     splits = _limited(catalog.rows(dataset, config.language), config)
     description = Description(
