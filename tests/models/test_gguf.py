@@ -124,6 +124,18 @@ def test_the_dtype_and_the_special_tokens(tmp_path):
     assert reader.tokenizer_metadata(tmp_path / "model.gguf")["tokenizer.ggml.tokens"][3] == "<3>"
 
 
+def test_another_task(tmp_path):
+    reference = gguf_cases.reference("bert", 0, tmp_path / "folder")
+    gguf_cases.write("bert", tmp_path / "folder", tmp_path / "model.gguf", "f32")
+    tokens = torch.randint(96, (2, 12), generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        found = models.load(tmp_path / "model.gguf", task="embedding")(tokens).logits
+        mean = reference(tokens).last_hidden_state.mean(dim=1)
+    assert relative(found, torch.nn.functional.normalize(mean, dim=-1)) <= 1e-5
+    classifier = models.load(tmp_path / "model.gguf", task="sequence_classification")
+    assert classifier(tokens).logits.shape == (2, 2)
+
+
 # --- Files that are not what they should be, built by hand.
 
 

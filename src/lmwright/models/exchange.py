@@ -80,30 +80,25 @@ def load(
             truncated or quantised, or weights are missing, left over or of another shape.
     """
     path = locate(name, revision=revision)
-    foreign = implementation == "transformers"
-    if path.is_file():
-        if foreign:
-            raise LmwrightError(f"{path} is a file; transformers opens folders")
+    weights: dict[str, Tensor] | None = None
+    if path.is_dir():
+        values = read_config_json(path)
+    elif implementation == "transformers":
+        raise LmwrightError(f"{path} is a file; transformers opens folders")
+    else:
         values, weights = _read_file(path, dtype)
-        return assemble(config_from(values, path, task), weights, path, dtype=dtype)
-    values = read_config_json(path)
     if "quantization_config" in values:
         raise LmwrightError(
             f"{path} holds quantised weights",
             hint="open it with lmwright.compression.load, or give the model it was made from",
         )
-    if foreign:
+    if implementation == "transformers":
         return load_foreign(path, values, dtype=dtype, task=task)
-    config = config_from(sentence_folder.with_head(path, values, task), path, task)
-    usual = families.find(values).task_of(values)
-    return assemble(
-        config,
-        read_weights(path),
-        path,
-        dtype=dtype,
-        new_head=config.task != usual,
-        published_for=usual,
-    )
+    config = config_from(values, path, task)
+    changed = task is not None and task != families.find(values).task_of(values)
+    if weights is None:
+        weights = read_weights(path)
+    return assemble(config, weights, path, dtype=dtype, new_head=changed)
 
 
 def save(
