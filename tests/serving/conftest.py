@@ -32,6 +32,9 @@ class WordTokenizer:
     def encode(self, text):
         return [self._id(word) for word in text.split()]
 
+    def encode_prompt(self, text):
+        return self.encode(text)
+
     def encode_chat(self, messages):
         if messages[-1]["content"] == "refuse me":
             raise LmwrightError("the chat template refuses these messages")

@@ -80,6 +80,6 @@ class Conversation:
         turns = self.turns if turns is None else turns
         tokenizer = self.llm.tokenizer
         if self.completes:
-            return tokenizer.encode(question)
+            return tokenizer.encode_prompt(question)
         asked = {"role": "user", "content": question}
         return tokenizer.encode_chat([*self._system, *turns, asked])

@@ -237,7 +237,7 @@ class LLM:
         return Sequence(request_id, ids, params, limit=limit, end_ids=self.end_ids, text=text)
 
     def _prompt_ids(self, prompt: Prompt) -> list[int]:
-        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        ids = self.tokenizer.encode_prompt(prompt) if isinstance(prompt, str) else list(prompt)
         if not ids and isinstance(prompt, str):
             # Documents begin after the end of another one: so does text out of nothing.
             start = self.tokenizer.bos_token_id

@@ -113,7 +113,7 @@ class Completions:
             ids = prompt
             if isinstance(prompt, str):
                 # The empty text stays a text: the engine knows what it begins from.
-                ids = await run_in_threadpool(tokenizer.encode, prompt) or ""
+                ids = await run_in_threadpool(tokenizer.encode_prompt, prompt) or ""
             prompts.append(ids)
         limit = body.max_tokens or COMPLETION_TOKENS
         wants_logprobs = body.logprobs is not None
