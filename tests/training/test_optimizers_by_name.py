@@ -335,7 +335,10 @@ def test_every_optimizer_has_its_usual_rate():
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"optimizer": "adamw", "momentum": 0.5}, "momentum goes with sgd, rmsprop, muon, not with adamw"),
+        (
+            {"optimizer": "adamw", "momentum": 0.5},
+            "momentum goes with sgd, rmsprop, muon, not with adamw",
+        ),
         ({"optimizer": "sgd", "betas": (0.5, 0.5)}, "betas goes with adam"),
         ({"optimizer": "lion", "nesterov": True}, "nesterov goes with sgd, not with lion"),
         ({"optimizer": "sgd", "nesterov": True, "momentum": 0.0}, "which is 0"),

@@ -72,4 +72,6 @@ class Classification(Objective):
 
 def _squared_error(scores: torch.Tensor, labels: torch.Tensor) -> LossSum:
     error = scores - labels.to(scores.dtype)
-    return LossSum(error.square().sum(), float(len(labels)), {"absolute_error": error.detach().abs().sum()})
+    return LossSum(
+        error.square().sum(), float(len(labels)), {"absolute_error": error.detach().abs().sum()}
+    )
