@@ -7,17 +7,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lmwright.core.errors import LmwrightError
 from lmwright.models import families
 from lmwright.models.build import build
-from lmwright.models.config import TransformerConfig
+from lmwright.models.config import Task, TransformerConfig
 from lmwright.models.encoder import Encoder
 from lmwright.models.families import Family, naming
 from lmwright.models.families.naming import Weight
+from lmwright.models.fit import Fit
 from lmwright.models.heads import Headed
 from lmwright.models.initialization import initialize
 
-_NAMED = 5  # weights listed in an error before "and N more"
 _BACKBONE = "backbone."
 _TIED = ("lm_head.weight", "head.decoder.weight")
 HEAD = ("head.", "lm_head.", "crf.", "output_bias")
@@ -32,6 +31,7 @@ def assemble(
     dtype: torch.dtype | None = None,
     prepare: Callable[[nn.Module], object] | None = None,
     new_head: bool = False,
+    published_for: Task | None = None,
 ) -> nn.Module:
     """Make a model from weights under their published names.
 
@@ -43,20 +43,28 @@ def assemble(
         prepare: changes the empty model's modules before the weights enter.
         new_head: whether a head that the weights lack is drawn fresh, and other heads' weights are
             left out: for a model that was published for another task.
+        published_for: that task, where it is known: its head is left out even where the wanted one
+            calls its weights the same.
 
     Raises:
         LmwrightError: if weights are missing, left over or of another shape.
     """
     family = families.named(config.model_type)
     config = _untied_where_stored(config, published)
-    weights = our_weights(config, published)
     with torch.device("meta"):
         model = build(config)
         if prepare is not None:
             prepare(model)
+    given = _kept(config, published)
+    if new_head and published_for is not None:
+        given = _without_head(family, published_for, config.task, given)
+    fit = _fit(config, model, given)
+    wrong = fit.misshapen()
+    weights = our_weights(config, {n: w for n, w in given.items() if n not in wrong})
     if new_head:
         weights = _with_new_head(config, model, family, weights)
-    _check_fit(model, weights, lambda name: published_name(config, name), folder)
+        wrong = [n for n in wrong if not all(o.startswith(HEAD) for o in fit.ours(n))]
+    fit.check(model.state_dict(), weights, wrong, folder)
     converted = {name for name, _ in model.named_parameters()}
     # Copied out of the file's mapping, which is aligned to 8 bytes only, to what kernels like.
     state = {
@@ -73,9 +81,10 @@ def assemble(
     return model.eval()
 
 
-def our_weights(config: TransformerConfig, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Published weights under the names of our model's state; what has no place keeps its name."""
-    read = _read(config, published)
+def our_weights(config: TransformerConfig, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as `_kept` gives them under the names of our model's state; what has no place keeps
+    its name."""
+    read = naming.read(kept, _table(config), config)
     if config.tie_word_embeddings:
         for name in _TIED:
             read.pop(name, None)  # some writers store the embedding twice
@@ -88,8 +97,7 @@ def published_weights(model: nn.Module) -> dict[str, Tensor]:
     assert isinstance(config, TransformerConfig)
     family = families.named(config.model_type)
     head = family.head(config.task)
-    ours = {name.removeprefix(_BACKBONE): weight for name, weight in model.state_dict().items()}
-    written = naming.write(ours, _table(config), config)
+    written = _written(config, model)
     for name, copy in head.copies:
         if name in written:
             written[copy] = written[name].clone()
@@ -100,14 +108,20 @@ def published_weights(model: nn.Module) -> dict[str, Tensor]:
     return {_prefixed(family, config, name): weight for name, weight in written.items()}
 
 
+def _written(config: TransformerConfig, model: nn.Module) -> dict[str, Tensor]:
+    """The model's state under published names without a prefix."""
+    ours = {name.removeprefix(_BACKBONE): weight for name, weight in model.state_dict().items()}
+    return naming.write(ours, _table(config), config)
+
+
 def _table(config: TransformerConfig) -> list[Weight]:
     """The names that hold for this config."""
     table = families.named(config.model_type).table(config.task)
     return [weight for weight in table if weight.when is None or weight.when(config)]
 
 
-def _read(config: TransformerConfig, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our names without `backbone`, whatever is ignored left out."""
+def _kept(config: TransformerConfig, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Published weights without the family's prefix, and without what is ignored."""
     family = families.named(config.model_type)
     head = family.head(config.task)
     leave_out = (*family.ignored, *head.ignored, *head.carried)
@@ -119,7 +133,7 @@ def _read(config: TransformerConfig, published: Mapping[str, Tensor]) -> dict[st
     for name, copy in head.copies:
         if copy in kept:
             kept[name] = kept.pop(copy)
-    return naming.read(kept, _table(config), config)
+    return kept
 
 
 def _stripped(config: TransformerConfig, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -145,7 +159,7 @@ def _untied_where_stored(
     transformers 5 writes T5 v1.1 so."""
     if not config.tie_word_embeddings:
         return config
-    read = _read(config, published)
+    read = naming.read(_kept(config, published), _table(config), config)
     embedding = read.get("embed_tokens.weight")
     for name in _TIED:
         own = read.get(name)
@@ -185,6 +199,28 @@ def _owned(config: TransformerConfig, name: str) -> str:
     return name if not has_backbone or name.startswith(HEAD) else _BACKBONE + name
 
 
+def _fit(config: TransformerConfig, model: nn.Module, given: Mapping[str, Tensor]) -> Fit:
+    """The published weights (as `_kept` gives them) beside the empty model."""
+    table = _table(config)
+    return Fit(
+        expected=_written(config, model),
+        given=given,
+        ours=lambda name: tuple(_owned(config, n) for n in naming.our_names(name, table)),
+        shown=lambda name: published_name(config, name),
+    )
+
+
+def _without_head(
+    family: Family, old: Task, wanted: Task, given: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Leave out the weights of the head for another task, but for those of the stack's own."""
+    head = family.heads.get(old)
+    if head is None or head.architecture == family.head(wanted).architecture:
+        return dict(given)
+    own = [t for w in head.weights if not w.prefixed for t in w.published_names]
+    return {name: weight for name, weight in given.items() if not naming.matches(name, own)}
+
+
 def _with_new_head(
     config: TransformerConfig, model: nn.Module, family: Family, weights: dict[str, Tensor]
 ) -> dict[str, Tensor]:
@@ -195,12 +231,15 @@ def _with_new_head(
         for weight in head.weights
         for template in weight.published_names
     ]
-    kept = {
-        name: weight
-        for name, weight in weights.items()
-        if not naming.matches(name.removeprefix(_BACKBONE), others)
-    }
+    others += [copy for head in family.heads.values() for _, copy in head.copies]
+    beside = [pattern for head in family.heads.values() for pattern in head.ignored]
     expected = model.state_dict()
+    kept = {}
+    for name, weight in weights.items():
+        published = name.removeprefix(_BACKBONE)
+        foreign = naming.matches(published, others) or _any_match(beside, published)
+        if name in expected or not foreign:
+            kept[name] = weight
     lacking = [name for name in expected if name.startswith(HEAD) and name not in kept]
     if lacking:
         fresh = build(config)
@@ -208,35 +247,3 @@ def _with_new_head(
         state = fresh.state_dict()
         kept |= {name: state[name] for name in lacking}
     return kept
-
-
-def _check_fit(
-    model: nn.Module,
-    weights: Mapping[str, Tensor],
-    published: Callable[[str], str],
-    folder: Path,
-) -> None:
-    expected = model.state_dict()
-    missing = [published(name) for name in expected if name not in weights]
-    extra = [name.removeprefix(_BACKBONE) for name in weights if name not in expected]
-    misshapen = [
-        f"{published(name)} is {tuple(weights[name].shape)}, config.json says {tuple(want.shape)}"
-        for name, want in expected.items()
-        if name in weights and weights[name].shape != want.shape
-    ]
-    problems = [
-        f"{kind}: {_listing(found)}"
-        for kind, found in (
-            ("missing weights", missing),
-            ("weights without a place", [published(name) for name in extra]),
-            ("weights of another shape", misshapen),
-        )
-        if found
-    ]
-    if problems:
-        raise LmwrightError(f"{folder} does not hold the model it describes; {'; '.join(problems)}")
-
-
-def _listing(names: list[str]) -> str:
-    rest = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")

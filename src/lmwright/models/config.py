@@ -9,7 +9,7 @@ from lmwright.core.config import Config
 
 Architecture = Literal["decoder", "encoder", "encoder_decoder"]
 LayerType = Literal["full_attention", "sliding_attention"]
-Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "tanh"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "gelu_new", "gelu_bloom", "relu", "relu2", "tanh"]
 Positions = Literal["rotary", "learned", "sinusoidal", "alibi", "relative", "none"]
 Task = Literal[
     "causal_lm",
@@ -59,6 +59,8 @@ class ExpertsConfig(Config):
     """Width inside one expert."""
     normalize_weights: bool = True
     """Whether the chosen experts' weights are divided by their sum."""
+    rounded_weights: bool = False
+    """Whether they are rounded to the model's precision before they are used (Qwen)."""
     shared_intermediate_size: int | None = Field(default=None, gt=0)
     """Width of a feed-forward that sees every token besides; None: there is none."""
     shared_gate: bool = False

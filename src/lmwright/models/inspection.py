@@ -239,8 +239,9 @@ def _attention(c: TransformerConfig, layer: int) -> str:
 
 
 def _feed_forward(c: TransformerConfig, layer: int) -> str:
-    names = {"silu": "SwiGLU", "gelu": "GeGLU", "gelu_tanh": "GeGLU", "relu": "ReGLU"}
-    kind = names.get(c.activation, f"gated {c.activation}") if c.gated else c.activation
+    names = {"silu": "SwiGLU", "relu": "ReGLU"}
+    gated = "GeGLU" if "gelu" in c.activation else f"gated {c.activation}"
+    kind = names.get(c.activation, gated) if c.gated else c.activation
     if not c.has_experts(layer):
         return f"{kind} feed-forward of {c.intermediate_size:,}"
     assert c.experts is not None

@@ -226,6 +226,7 @@ class Stack(nn.Module):
                 soft_cap=config.attention_soft_cap,
                 bias=bias,
                 positions=position_ids if callable(bias) else None,
+                bias_in_product=config.positions == "alibi",
                 scale=config.attention_scale,
                 dropout=config.attention_dropout if self.training else 0.0,
             )

@@ -5,7 +5,7 @@ from lmwright.models.config import Activation
 
 _OURS: dict[str, Activation] = {
     "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
+    "gelu_new": "gelu_new",
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_tanh": "gelu_tanh",
     "relu": "relu",

@@ -56,7 +56,7 @@ FAMILY = Family(
         "attention_output_bias": True,
         "feed_forward_bias": True,
         "gated": False,
-        "activation": "gelu_tanh",
+        "activation": "gelu_bloom",
     },
     fixed={"apply_residual_connection_post_layernorm": False},
     weights=(

@@ -10,14 +10,16 @@ from lmwright.models.families.naming import Weight
 
 def _split_heads(weights: Sequence[Tensor], config: TransformerConfig) -> list[Tensor]:
     """Rows of each head's query, key and value in turn -> all queries, all keys, all values."""
-    by_head = weights[0].unflatten(0, (config.num_attention_heads, 3, config.head_dim))
+    rest = weights[0].shape[1:]
+    by_head = weights[0].reshape(config.num_attention_heads, 3, config.head_dim, *rest)
     return [part.flatten(0, 1) for part in by_head.unbind(1)]
 
 
 def _join_heads(weights: Sequence[Tensor], config: TransformerConfig) -> list[Tensor]:
     import torch
 
-    parts = [w.unflatten(0, (config.num_attention_heads, config.head_dim)) for w in weights]
+    heads, width = config.num_attention_heads, config.head_dim
+    parts = [w.reshape(heads, width, *w.shape[1:]) for w in weights]
     return [torch.stack(parts, dim=1).flatten(0, 2)]
 
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from lmwright.models.config import TransformerConfig
 from lmwright.models.families import Family, llama_like, rope
 
 CONSTANTS: dict[str, Any] = {"norm_plus_one": True}
@@ -24,14 +23,6 @@ def settle_read(values: dict[str, Any]) -> dict[str, Any]:
     return llama_like.settle_read(values)
 
 
-def settle_written(values: dict[str, Any], config: TransformerConfig) -> dict[str, Any]:
-    """The activation by the name that Gemma's readers know."""
-    values = llama_like.settle_written(values, config)
-    if config.activation == "gelu_tanh":
-        values["hidden_act"] = "gelu_pytorch_tanh"
-    return values
-
-
 def _settle_read(values: dict[str, Any]) -> dict[str, Any]:
     if values["activation"] == "gelu":  # what early files say; tanh is what was trained
         values["activation"] = "gelu_pytorch_tanh"
@@ -50,5 +41,5 @@ FAMILY = Family(
     ignored=llama_like.IGNORED,
     settle_read=_settle_read,
     extras=rope.EXTRAS,
-    settle_written=settle_written,
+    settle_written=llama_like.settle_written,
 )

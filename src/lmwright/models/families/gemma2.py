@@ -49,7 +49,7 @@ def settle_scale(values: dict[str, Any]) -> dict[str, Any]:
 def settle_written(values: dict[str, Any], config: TransformerConfig) -> dict[str, Any]:
     """The scale of the dot products as Gemma says it."""
     scale = config.attention_scale
-    values = gemma.settle_written(values, config)
+    values = llama_like.settle_written(values, config)
     values["hidden_activation"] = values.pop("hidden_act")
     # A whole number: other readers take no other.
     scalar = config.head_dim if scale is None else round(scale**-2)

@@ -5,8 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
+from lmwright.core.errors import LmwrightError
 from lmwright.models.config import TransformerConfig
-from lmwright.models.families import Family, Head
+from lmwright.models.families import Family, activation, llama_like
 from lmwright.models.families.naming import Weight
 
 
@@ -30,30 +31,20 @@ def _settle_read(values: dict[str, Any]) -> dict[str, Any]:
     values["head_dim"] = values["hidden_size"] // values["num_attention_heads"]
     if values.get("intermediate_size") is None:
         values["intermediate_size"] = 4 * values["hidden_size"]
+    values["activation"] = activation.ours(values["activation"])
+    if values.pop("embd_pdrop", values["dropout"]) != values["dropout"]:
+        raise LmwrightError("config.json: embd_pdrop differs from resid_pdrop; we have one dropout")
     return values
 
 
 def _settle_written(values: dict[str, Any], config: TransformerConfig) -> dict[str, Any]:
-    return values | {"embd_pdrop": config.dropout}
+    name = activation.published(config.activation)
+    return values | {"embd_pdrop": config.dropout, "activation_function": name}
 
 
 FAMILY = Family(
     model_type="gpt2",
-    heads={
-        "causal_lm": Head("GPT2LMHeadModel", weights=(Weight("lm_head.{p}", "lm_head.{p}"),)),
-        "sequence_classification": Head(
-            "GPT2ForSequenceClassification",
-            layout={"pooling": "last", "bias": False},
-            weights=(Weight("head.project.{p}", "score.{p}"),),
-        ),
-        "token_classification": Head(
-            "GPT2ForTokenClassification",
-            layout={"dropout": "classifier_dropout|hidden_dropout"},
-            weights=(Weight("head.project.{p}", "classifier.{p}"),),
-        ),
-        "embedding": Head("GPT2Model", layout={"pooling": "last"}, prefixed=False),
-        "backbone": Head("GPT2Model", prefixed=False),
-    },
+    heads=llama_like.heads("GPT2", causal_lm="GPT2LMHeadModel", tags="classifier"),
     fields={
         "vocab_size": ("vocab_size",),
         "hidden_size": ("n_embd", "hidden_size"),
@@ -61,6 +52,7 @@ FAMILY = Family(
         "num_hidden_layers": ("n_layer", "num_hidden_layers"),
         "num_attention_heads": ("n_head", "num_attention_heads"),
         "max_position_embeddings": ("n_positions", "max_position_embeddings"),
+        "activation": ("activation_function",),
         "norm_eps": ("layer_norm_epsilon",),
         "tie_word_embeddings": ("tie_word_embeddings",),
         "initializer_range": ("initializer_range",),
@@ -73,10 +65,12 @@ FAMILY = Family(
     defaults={
         "intermediate_size": None,
         "max_position_embeddings": 1_024,
+        "activation": "gelu_new",
         "norm_eps": 1e-5,
         "tie_word_embeddings": True,
         "initializer_range": 0.02,
         "dropout": 0.1,
+        "embd_pdrop": 0.1,
         "attention_dropout": 0.1,
         "bos_token_id": 50_256,
         "eos_token_id": 50_256,
@@ -89,10 +83,8 @@ FAMILY = Family(
         "attention_output_bias": True,
         "feed_forward_bias": True,
         "gated": False,
-        "activation": "gelu_tanh",
     },
     fixed={
-        "activation_function": "gelu_new",
         "scale_attn_weights": True,
         "scale_attn_by_inverse_layer_idx": False,
         "reorder_and_upcast_attn": False,
@@ -118,7 +110,7 @@ FAMILY = Family(
     ),
     prefix="transformer.",
     ignored=(r".*h\.\d+\.attn\.(masked_)?bias",),
-    derived=frozenset({"num_key_value_heads", "head_dim"}),
     settle_read=_settle_read,
+    extras=("embd_pdrop",),
     settle_written=_settle_written,
 )

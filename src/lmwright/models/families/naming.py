@@ -75,21 +75,31 @@ def matches(name: str, templates: Iterable[str]) -> bool:
 
 def published_name(name: str, table: Sequence[Weight]) -> str:
     """The (first) published name of our weight `name`, for messages."""
-    return _renamed(name, [(w.our_names, w.published_names) for w in table])
+    for weight in table:
+        for place, source in enumerate(weight.our_names):
+            if (found := _pattern(source).fullmatch(name)) is not None:
+                published = weight.published_names
+                same = len(published) == len(weight.our_names)
+                target = published[place] if same else published[0]
+                return target.format(**({"e": 0} | found.groupdict()))
+    return name
 
 
 def our_name(name: str, table: Sequence[Weight]) -> str:
     """Our (first) name of the published weight `name`."""
-    return _renamed(name, [(w.published_names, w.our_names) for w in table])
+    return our_names(name, table)[0]
 
 
-def _renamed(name: str, pairs: Sequence[tuple[tuple[str, ...], tuple[str, ...]]]) -> str:
-    for sources, targets in pairs:
-        for place, source in enumerate(sources):
+def our_names(name: str, table: Sequence[Weight]) -> tuple[str, ...]:
+    """All of our names of what the published weight `name` holds, whole or in part."""
+    for weight in table:
+        for place, source in enumerate(weight.published_names):
             if (found := _pattern(source).fullmatch(name)) is not None:
-                target = targets[place] if len(targets) == len(sources) else targets[0]
-                return target.format(**({"e": 0} | found.groupdict()))
-    return name
+                ours = weight.our_names
+                same = len(ours) == len(weight.published_names)
+                targets = (ours[place],) if same else ours
+                return tuple(target.format(**found.groupdict()) for target in targets)
+    return (name,)
 
 
 def _translate(
@@ -125,7 +135,9 @@ def _convert(
     reading: bool,
 ) -> dict[str, Tensor]:
     sources, targets = _sides(weight, reading)
-    if {part for part, _ in names} != set(range(len(sources))):
+    gathers = any("{e}" in t for t in sources) and not any("{e}" in t for t in targets)
+    number = config.experts.num_experts if gathers and config.experts is not None else 1
+    if names.keys() != {(part, e) for part in range(len(sources)) for e in range(number)}:
         # Incomplete: left as it is, so that what is missing and what is left over can be named.
         return {name: weights[name] for name in names.values()}
     given = [weights[names[key]] for key in sorted(names)]

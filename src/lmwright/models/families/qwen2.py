@@ -19,19 +19,22 @@ def settle_written(values: dict[str, Any], config: TransformerConfig) -> dict[st
     }
 
 
+FIELDS = llama_like.FIELDS | {
+    "sliding_window": ("sliding_window",),
+    "layer_types": ("layer_types",),
+}
+DEFAULTS = llama_like.DEFAULTS | {
+    "num_key_value_heads": 32,
+    "max_position_embeddings": 32_768,
+    "sliding_window": None,
+    "layer_types": None,
+    **windows.QWEN_DEFAULTS,
+}
 FAMILY = Family(
     model_type="qwen2",
     heads=llama_like.heads("Qwen2"),
-    fields=llama_like.FIELDS
-    | {"sliding_window": ("sliding_window",), "layer_types": ("layer_types",)},
-    defaults=llama_like.DEFAULTS
-    | {
-        "num_key_value_heads": 32,
-        "max_position_embeddings": 32_768,
-        "sliding_window": None,
-        "layer_types": None,
-        **windows.QWEN_DEFAULTS,
-    },
+    fields=FIELDS,
+    defaults=DEFAULTS,
     constants={"attention_bias": True},
     fixed={},
     weights=llama_like.WEIGHTS,

@@ -12,8 +12,8 @@ def _settle_read(values: dict[str, Any]) -> dict[str, Any]:
 FAMILY = Family(
     model_type="qwen3",
     heads=llama_like.heads("Qwen3"),
-    fields=qwen2.FAMILY.fields | {"attention_bias": ("attention_bias",)},
-    defaults=qwen2.FAMILY.defaults | {"head_dim": 128, "attention_bias": False},
+    fields=qwen2.FIELDS | {"attention_bias": ("attention_bias",)},
+    defaults=qwen2.DEFAULTS | {"head_dim": 128, "attention_bias": False},
     constants={"query_key_norm": True},
     fixed={},
     weights=llama_like.WEIGHTS,

@@ -34,6 +34,7 @@ def _settle_experts(values: dict[str, Any]) -> dict[str, Any]:
             "num_experts_per_tok": given["num_experts_per_tok"],
             "intermediate_size": given["moe_intermediate_size"],
             "normalize_weights": given["norm_topk_prob"],
+            "rounded_weights": True,
             "layers": layers,
             **losses,
         }

@@ -29,7 +29,7 @@ def _settle_read(values: dict[str, Any]) -> dict[str, Any]:
 def _settle_written(values: dict[str, Any], config: TransformerConfig) -> dict[str, Any]:
     name = activation.published(config.activation)
     if config.gated:
-        name = "gated-gelu" if config.activation == "gelu_tanh" else f"gated-{name}"
+        name = "gated-gelu" if config.activation == "gelu_new" else f"gated-{name}"
     encoder_decoder = config.architecture == "encoder_decoder"
     return values | {
         "feed_forward_proj": name,

@@ -45,6 +45,9 @@ class AttentionRule:
     given to caches only, which know where their keys stand; they call it."""
     positions: Tensor | None = None
     """(B or 1, T) of the queries, where `bias` is a function."""
+    bias_in_product: bool = False
+    """Whether a half-precision model that is run rounds products and bias once, together, as
+    BLOOM's own code does; it was trained so."""
     scale: float | None = None
     """Factor of the dot products; None: 1 / sqrt(K)."""
     dropout: float = 0.0
@@ -148,7 +151,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule) -> Tensor:
     # 20 ms a layer against 5 ms written out and compiled; from 1,024 keys on it is even (Zen 5).
     half_on_cpu = q.dtype in (torch.bfloat16, torch.float16) and q.device.type == "cpu"
     training_short = torch.is_grad_enabled() and k.shape[2] <= 512
-    if rule.soft_cap is not None or (half_on_cpu and training_short):
+    if rule.soft_cap is not None or (half_on_cpu and training_short) or _rounds_bias(q, rule):
         return _attend_written_out(q, k, v, rule)
     # Told that the mask is the plain causal one, the kernel skips what it hides.
     unmasked = rule.mask is None and rule.bias is None and rule.window is None
@@ -168,16 +171,29 @@ def attend(q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule) -> Tensor:
     )
 
 
+def _rounds_bias(q: Tensor, rule: AttentionRule) -> bool:
+    half = q.dtype in (torch.bfloat16, torch.float16)
+    return rule.bias_in_product and half and not torch.is_grad_enabled()
+
+
 def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule) -> Tensor:
     """`attend` without a fused kernel, same arguments."""
     groups = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
     scale = q.shape[-1] ** -0.5 if rule.scale is None else rule.scale
-    scores = (q * scale) @ k.transpose(-2, -1)
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    if rule.soft_cap is not None:
-        scores = rule.soft_cap * torch.tanh(scores / rule.soft_cap)
     mask = combined_mask(rule, q, k)
+    if _rounds_bias(q, rule) and mask is not None:
+        hidden = mask == -torch.inf
+        bias = mask.masked_fill(hidden, 0.0).to(q.dtype).expand(*q.shape[:3], k.shape[2])
+        flat = (bias.flatten(0, 1), q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2))
+        scores = torch.baddbmm(*flat, alpha=scale).view(bias.shape)
+        mask = ~hidden
+    elif rule.soft_cap is not None:  # rounded at each step, too
+        scores = (q @ k.transpose(-2, -1)) * scale
+        scores = torch.tanh(scores / rule.soft_cap) * rule.soft_cap
+    else:
+        scores = (q * scale) @ k.transpose(-2, -1)
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if mask is None:
         weights = scores.softmax(-1)
     else:

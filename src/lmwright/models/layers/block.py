@@ -63,7 +63,8 @@ class Block(nn.Module):
         attended = self.self_attn(_normalized(self.input_layernorm, x), rotary, rule, cache)
         if self.parallel:
             change = self.mlp(_normalized(self.post_attention_layernorm, x))
-            return x + self._dropped(attended) + self._dropped(change)
+            # In this order: in half precision it is that of the published models.
+            return self._dropped(change) + self._dropped(attended) + x
         x = self._add(x, attended, self.attention_output_norm)
         if self.cross_attn is not None:
             assert memory is not None, "a block that looks at an encoder needs its output"

@@ -79,6 +79,8 @@ class Experts(nn.Module):
         routing = route(
             self.router_logits(tokens), settings.num_experts_per_tok, settings.normalize_weights
         )
+        if settings.rounded_weights:
+            routing = routing._replace(weights=routing.weights.to(tokens.dtype))
         plan = dispatch(routing.experts, settings.num_experts, settings.capacity_factor, real)
         self.statistics = self._statistics(routing, plan, real) if self.training else {}
         # Where every token goes to every expert there is nothing to sort.
@@ -92,13 +94,16 @@ class Experts(nn.Module):
         return output.view(x.shape)
 
     def router_logits(self, tokens: Tensor) -> Tensor:
-        """(N, E) of tokens (N, D), in float32 whatever the model's precision.
+        """(N, E) of tokens (N, D), in float32, computed in the precision of the router's weights.
 
-        Rounded to bfloat16, near ties would send tokens elsewhere (Switch Transformers, 2.4).
+        Trained weights are float32, and so is the routing, whatever autocast says: rounded to
+        bfloat16, near ties would send tokens elsewhere (Switch Transformers, 2.4). A model held in
+        bfloat16 chooses as its publishers' code does.
         """
-        dtype = torch.promote_types(tokens.dtype, torch.float32)
+        weight = self.router.weight
         with torch.autocast(tokens.device.type, enabled=False):
-            return F.linear(tokens.to(dtype), self.router.weight.to(dtype))
+            logits = F.linear(tokens.to(weight.dtype), weight)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def dense(self, tokens: Tensor, routing: Routing, plan: Dispatch) -> Tensor:
         """Every expert on every token, weighed by 0 where it was not chosen: the definition.
@@ -114,12 +119,12 @@ class Experts(nn.Module):
             (N, D).
         """
         taken = plan.rows < plan.ends[-1]  # (k, N)
-        factors = torch.zeros_like(routing.probabilities)
+        factors = torch.zeros_like(routing.probabilities, dtype=routing.weights.dtype)
         factors = factors.scatter(1, routing.experts, routing.weights * taken.t())  # (N, E)
         tokens, inward, down = self._operands(tokens)
         before = [torch.einsum("nd,eid->nei", tokens, weight) for weight in inward]
-        hidden = activate(before, self.activation) * factors[:, :, None]
-        return torch.einsum("nei,edi->nd", hidden.to(tokens.dtype), down)
+        output = torch.einsum("nei,edi->ned", activate(before, self.activation), down)
+        return (output * factors[:, :, None]).sum(1).to(tokens.dtype)
 
     def grouped(self, tokens: Tensor, routing: Routing, plan: Dispatch) -> Tensor:
         """Each expert on the tokens that it takes; same arguments and result as `dense`."""
@@ -182,8 +187,10 @@ class _Take(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (back,) = ctx.saved_tensors
-        taken = grad[back]
-        return taken[0] if len(back) == 1 else taken.sum(0), None, None
+        total, *others = grad[back].unbind()
+        for other in others:  # a sum over the first dimension takes ten times as long in bfloat16
+            total = total + other
+        return total, None, None
 
 
 def auxiliary_losses(model: nn.Module) -> dict[str, Tensor]:

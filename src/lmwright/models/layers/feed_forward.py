@@ -1,5 +1,6 @@
 """The feed-forward layer (Vaswani et al. 2017, section 3.3), plain or gated (Shazeer 2020)."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -13,6 +14,25 @@ def _gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
+def _gelu_new(x: Tensor) -> Tensor:
+    """The same by GPT-2's own code: rounded at each step where half-precision models are run."""
+    if not _run_in_half_precision(x):
+        return _gelu_tanh(x)
+    inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * torch.pow(x, 3.0))
+    return 0.5 * x * (1.0 + torch.tanh(inner))
+
+
+def _gelu_bloom(x: Tensor) -> Tensor:
+    """The same by BLOOM's own code."""
+    if not _run_in_half_precision(x):
+        return _gelu_tanh(x)
+    return x * 0.5 * (1.0 + torch.tanh(0.79788456 * x * (1 + 0.044715 * x * x)))
+
+
+def _run_in_half_precision(x: Tensor) -> bool:
+    return x.dtype in (torch.float16, torch.bfloat16) and not torch.is_grad_enabled()
+
+
 def _relu_squared(x: Tensor) -> Tensor:
     return F.relu(x).square()
 
@@ -20,7 +40,9 @@ def _relu_squared(x: Tensor) -> Tensor:
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "gelu": F.gelu,  # Hendrycks and Gimpel 2016, with the exact normal distribution
-    "gelu_tanh": _gelu_tanh,  # the same paper's approximation, which GPT-2 was trained with
+    "gelu_tanh": _gelu_tanh,  # the same paper's approximation
+    "gelu_new": _gelu_new,
+    "gelu_bloom": _gelu_bloom,
     "relu": F.relu,
     "relu2": _relu_squared,  # So et al. 2021, Primer, section 4.1
     "tanh": torch.tanh,

@@ -26,6 +26,8 @@ _BACKWARDS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "silu": _aten.silu_backward,
     "gelu": _aten.gelu_backward,
     "gelu_tanh": partial(_aten.gelu_backward, approximate="tanh"),
+    "gelu_new": partial(_aten.gelu_backward, approximate="tanh"),
+    "gelu_bloom": partial(_aten.gelu_backward, approximate="tanh"),
     "relu": lambda grad, x: _aten.threshold_backward(grad, x, 0),
     "relu2": lambda grad, x: 2 * grad * F.relu(x),
     "tanh": lambda grad, x: grad * (1 - torch.tanh(x).square()),
@@ -118,7 +120,7 @@ def _backward(
             for grad_weight in grad_weights:
                 grad_weight[expert].zero_()
             continue
-        grad_hidden = _product(grad[rows], down[expert], torch.empty_like(before[0, rows]))
+        grad_hidden = _product(grad[rows], down[expert])
         hidden, grad_before = _activate_backward(grad_hidden, before[:, rows].unbind(), activation)
         for number, (part, weight) in enumerate(zip(grad_before, inward, strict=True)):
             _product(part, weight[expert], grad_x[rows], add=number > 0)
@@ -146,12 +148,16 @@ def _segments(ends: Tensor, total: int) -> Iterator[tuple[int, slice, int]]:
         start = end
 
 
-def _product(left: Tensor, right: Tensor, out: Tensor, add: bool = False) -> Tensor:
-    """out = left @ right, or out += left @ right."""
-    if _onednn_is_faster(left, right):
-        result = torch.ops.mkldnn._linear_pointwise(left, right.t(), None, "none", [], "")
-        return out.add_(result) if add else out.copy_(result)
-    return out.addmm_(left, right) if add else torch.mm(left, right, out=out)
+def _product(left: Tensor, right: Tensor, out: Tensor | None = None, add: bool = False) -> Tensor:
+    """left @ right; written to `out`, or added to it."""
+    if not _onednn_is_faster(left, right):
+        if add and out is not None:
+            return out.addmm_(left, right)
+        return torch.mm(left, right, out=out)
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), None, "none", [], "")
+    if out is None:
+        return result
+    return out.add_(result) if add else out.copy_(result)
 
 
 def _onednn_is_faster(left: Tensor, right: Tensor) -> bool:
@@ -174,11 +180,12 @@ def activate(before: Sequence[Tensor], activation: str) -> Tensor:
 def _activate_backward(
     grad: Tensor, before: Sequence[Tensor], activation: str
 ) -> tuple[Tensor, list[Tensor]]:
-    """`_activate` once more, and the gradients of what it was given."""
+    """`activate` once more, and the gradients of what it was given; `grad` is used up."""
     first, backward = _FORWARDS[activation](before[0]), _BACKWARDS[activation]
     if len(before) == 1:
         return first, [backward(grad, before[0])]
-    return first * before[1], [backward(grad * before[1], before[0]), grad * first]
+    hidden, grad_second = first * before[1], first.mul_(grad)
+    return hidden, [backward(grad.mul_(before[1]), before[0]), grad_second]
 
 
 @_forward.register_fake

@@ -13,7 +13,7 @@ from lmwright.core.errors import LmwrightError
 
 
 def rotary_frequencies(
-    head_dim: int, theta: float = 10_000.0, device: torch.device | None = None
+    head_dim: int, theta: float | Tensor = 10_000.0, device: torch.device | None = None
 ) -> Tensor:
     """Angular frequency of each rotated pair.
 
@@ -121,10 +121,13 @@ class AlibiBias(nn.Module):
         self.heads = heads
 
     def forward(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        """(B or 1, T) and (B or 1, S) integers -> (B or 1, H, T, S): -slope * distance."""
-        slopes = alibi_slopes(self.heads).to(query_positions.device)
-        distance = key_positions[:, None, :] - query_positions[:, :, None]
-        return slopes[None, :, None, None] * distance[:, None].float()
+        """(B or 1, T) and (B or 1, S) integers -> (B or 1, H, 1, S): slope * position of the key.
+
+        Less slope * position of the query, which a softmax over keys does not see, that is
+        -slope * distance.
+        """
+        slopes = alibi_slopes(self.heads).to(key_positions.device)
+        return slopes[None, :, None, None] * key_positions[:, None, None, :].float()
 
 
 class RelativeBias(nn.Embedding):

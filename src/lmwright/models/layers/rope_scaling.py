@@ -36,9 +36,9 @@ def scaled_frequencies(
         return rotary_frequencies(width, theta, device), 1.0
     window = scaling.original_max_position_embeddings or config.max_position_embeddings
     if scaling.kind == "dynamic":
-        longest = max(int(position_ids.max()) + 1, config.max_position_embeddings)
-        stretch = scaling.factor * longest / config.max_position_embeddings - (scaling.factor - 1)
-        return rotary_frequencies(width, theta * stretch ** (width / (width - 2)), device), 1.0
+        return rotary_frequencies(
+            width, _stretched(theta, scaling, config, position_ids), device
+        ), 1.0
     frequencies = rotary_frequencies(width, theta, device)
     if scaling.kind == "linear":
         return frequencies / scaling.factor, 1.0
@@ -48,6 +48,17 @@ def scaled_frequencies(
     if factor is None:
         factor = 0.1 * math.log(scaling.factor) + 1.0 if scaling.factor > 1 else 1.0
     return _yarn(frequencies, scaling, window, theta), factor
+
+
+def _stretched(
+    theta: float, scaling: RopeScaling, config: TransformerConfig, position_ids: Tensor
+) -> Tensor:
+    """The base for the longest sequence at hand; a tensor, so that nobody waits for its value."""
+    width, usual = config.rotary_dim or config.head_dim, config.max_position_embeddings
+    longest = position_ids.max() + 1
+    stretch = scaling.factor * longest / usual - (scaling.factor - 1)
+    stretched = theta * stretch ** (width / (width - 2))
+    return torch.where(longest > usual, stretched, theta)
 
 
 def _by_wavelength(frequencies: Tensor, scaling: RopeScaling, window: int) -> Tensor:
