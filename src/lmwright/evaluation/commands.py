@@ -51,6 +51,21 @@ class LanguageModelsConfig(Config):
     """Of what is hidden or cut out for models that do not predict the next token."""
 
 
+class SequencesConfig(Config):
+    """Let the models of a run write the targets of a test split, and score what they write."""
+
+    rows: int = Field(1_000, gt=0)
+    """At most so many test rows, evenly spread."""
+    beams: int = Field(1, gt=0)
+    """Candidates kept by the search; 1 takes the likeliest token."""
+    length_penalty: float = Field(0.6, ge=0)
+    """Of the search: 0 favours short texts."""
+    most_tokens: int = Field(80, gt=0)
+    """Longest text."""
+    shown: int = Field(8, ge=0)
+    """Texts of the last model that the report shows."""
+
+
 STEPS = (
     StepType(
         name="evaluation.chat",
@@ -85,5 +100,14 @@ STEPS = (
         gathers="model",
         output="evaluation",
         summary="Compare every language model of the run on the same held-out text",
+    ),
+    StepType(
+        name="evaluation.sequences",
+        config=SequencesConfig,
+        function="lmwright.evaluation.sequences:evaluate",
+        inputs={"dataset": "dataset", "examples": "examples", "tokenizer": "tokenizer"},
+        gathers="task_model",
+        output="evaluation",
+        summary="Score the translations or summaries of every model of the run: BLEU and chrF",
     ),
 )
