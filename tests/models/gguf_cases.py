@@ -222,6 +222,8 @@ def _write_settings(writer, case, config):
         writer.add_bos_token_id(1)
         writer.add_eos_token_id(2)
         writer.add_pad_token_id(0)
+    if case.config.get("rope_parameters") == _SCALED:
+        writer.add_eot_token_id(5)
 
 
 def _stacked(published):

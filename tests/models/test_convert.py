@@ -96,6 +96,14 @@ def test_old_pickles_become_shards_of_another_type(tmp_path):
         assert torch.equal(opened.state_dict()[name], weight.bfloat16())
 
 
+def test_the_way_to_generate_comes_along(tmp_path):
+    saved("Llama", tmp_path / "source")
+    said = {"eos_token_id": [2, 7], "temperature": 0.3, "do_sample": True}
+    (tmp_path / "source" / "generation_config.json").write_text(json.dumps(said))
+    quietly(str(tmp_path / "source"), tmp_path / "target")
+    assert json.loads((tmp_path / "target" / "generation_config.json").read_text()) == said
+
+
 def test_gguf_becomes_a_folder(tmp_path):
     gguf_cases.reference("qwen3_moe", 0, tmp_path / "reference")
     gguf_cases.write("qwen3_moe", tmp_path / "reference", tmp_path / "model.gguf", "q8_0")

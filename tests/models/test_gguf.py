@@ -124,6 +124,12 @@ def test_the_dtype_and_the_special_tokens(tmp_path):
     assert reader.tokenizer_metadata(tmp_path / "model.gguf")["tokenizer.ggml.tokens"][3] == "<3>"
 
 
+def test_the_end_of_a_turn_ends_a_generation(tmp_path):
+    gguf_cases.reference("llama 3", 0, tmp_path / "folder")
+    gguf_cases.write("llama 3", tmp_path / "folder", tmp_path / "model.gguf", "f32")
+    assert models.load(tmp_path / "model.gguf").config.eos_token_id == (2, 5)
+
+
 def test_another_task(tmp_path):
     reference = gguf_cases.reference("bert", 0, tmp_path / "folder")
     gguf_cases.write("bert", tmp_path / "folder", tmp_path / "model.gguf", "f32")

@@ -1,6 +1,7 @@
 """From any format that is read, and from family to family, to a folder that proves itself."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from lmwright.models.gguf import vocabulary
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?B?)", re.IGNORECASE)
+_GENERATION = "generation_config.json"
 _PROVED = 12  # positions on which the two models are compared
 
 
@@ -67,6 +69,8 @@ def convert(
     with replaced_folder(target) as temporary:
         words = tokenizer or _own_tokenizer(path)
         exchange.save(model, temporary, tokenizer=words, max_shard_bytes=shard)
+        if (path / _GENERATION).is_file():  # its sampling and its ends, which no model holds
+            shutil.copyfile(path / _GENERATION, temporary / _GENERATION)
         _prove(model, temporary)
     weights = sum(p.numel() for p in model.parameters())
     kind = next(model.parameters()).dtype

@@ -68,12 +68,14 @@ class Keys:
         """Whether the file holds a tensor."""
         return tensor in self.file.tensors
 
-    def special_tokens(self) -> dict[str, int | None]:
-        """Ids by their names in config.json."""
+    def special_tokens(self) -> dict[str, Any]:
+        """Ids by their names in config.json; what ends a turn ends a generation too."""
         found = self.file.metadata.get
+        ends = [found(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot")]
+        ends = [end for end in dict.fromkeys(ends) if end is not None]
         return {
             "bos_token_id": found("tokenizer.ggml.bos_token_id"),
-            "eos_token_id": found("tokenizer.ggml.eos_token_id"),
+            "eos_token_id": ends if len(ends) > 1 else next(iter(ends), None),
             "pad_token_id": found("tokenizer.ggml.padding_token_id"),
         }
 
