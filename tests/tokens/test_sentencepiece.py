@@ -12,6 +12,8 @@ import transformers
 from lmwright import tokens
 from lmwright.core.errors import LmwrightError
 from lmwright.tokens import chat, protobuf
+from lmwright.tokens import sentencepiece as sentencepiece_model
+from lmwright.tokens.scored_bpe import ranked_merges
 from tests.tokens.published_texts import dataset_texts
 
 T5 = {"model_type": "unigram", "pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
@@ -239,3 +241,28 @@ def test_a_prompt_begins_as_the_model_expects(model_files):
     assert tokens.load(model_files["llama"]).encode_prompt("my lord")[0] == 1
     t5 = tokens.load(model_files["t5"])
     assert t5.encode_prompt("my lord") == t5.encode("my lord")
+
+
+@pytest.mark.parametrize("family", ["T5", "Llama", "Gemma"])
+def test_families_open_as_transformers_saves_them(family, model_files, tmp_path, random_text):
+    file = next(model_files["t5" if family == "T5" else "llama"].glob("*.model"))
+    model = sentencepiece_model.read(file.read_bytes(), file)
+    if family == "T5":
+        made = transformers.T5Tokenizer(vocab=[(p.text, p.score) for p in model.pieces])
+    else:
+        scores = {p.text: p.score for p in model.pieces if p.kind == 1}
+        made = getattr(transformers, f"{family}Tokenizer")(
+            vocab=model.vocabulary, merges=ranked_merges(scores)
+        )
+    made.save_pretrained(tmp_path)
+    ours, rng = tokens.load(tmp_path), random.Random(9)
+    for trial in range(300):
+        text = random_text(rng)
+        expected = made(text)["input_ids"]
+        assert ours.encode_with_special_tokens(text).input_ids == expected
+        assert ours.decode(expected) == made.decode(expected, skip_special_tokens=True)
+        ids = [rng.randrange(ours.vocab_size + 3) for _ in range(10)] if trial % 2 else expected
+        stream = ours.stream_decoder()
+        assert "".join(stream.push(i) for i in ids) + stream.flush() == ours.decode(ids)
+    assert ours.eos_token_id == made.eos_token_id
+    assert ours.bos_token_id == made.bos_token_id
