@@ -18,7 +18,7 @@ from lmwright.metrics.classification import accuracy
 from lmwright.pipeline.run import StepRun
 from lmwright.tokens import examples as stored
 from lmwright.training import task_models
-from lmwright.training.task_models import Needs
+from lmwright.training.task_shapes import Needs
 from tests.training.task_cases import material
 
 

@@ -16,8 +16,9 @@ from lmwright.tokens.example_loader import ExampleLoader
 from lmwright.training import costs, predictions, task_models
 from lmwright.training.commands import ClassifyConfig, TagConfig, TranslateConfig
 from lmwright.training.objectives.classification import Classification
-from lmwright.training.task_models import Needs
+from lmwright.training.task_shapes import Needs
 from lmwright.training.task_steps import classify, tag, translate
+from lmwright.training.trainer import Trainer
 from tests.training.task_cases import material
 
 QUICK = {"batch_tokens": 512, "evaluations": 2, "learning_rate": 1e-2, "precision": "float32"}
@@ -156,6 +157,41 @@ def test_the_best_measured_model_is_the_one_that_is_kept(opinions, tmp_path):
     assert run.record.summary["step_validation_loss"] == pytest.approx(min(losses), abs=1e-4)
 
 
+def test_a_killed_training_ends_as_if_it_had_not_been(opinions, tmp_path, monkeypatch):
+    config = ClassifyConfig(
+        architecture="text_cnn",
+        shape={"embedding_size": 16, "num_filters": 4, "dropout": 0.3, "batch_norm": True},
+        budget="24 steps",
+        **QUICK | {"evaluations": 6},
+        checkpoint_every="5 steps",
+    )
+    whole = StepRun.standalone(tmp_path / "whole")
+    classify(config, whole, **inputs(opinions))
+
+    class Killed(Exception):
+        pass
+
+    advance = Trainer._advance
+    steps = []
+
+    def killed(self, batch):
+        if len(steps) == 17:
+            raise Killed
+        steps.append(self.step)
+        return advance(self, batch)
+
+    monkeypatch.setattr(Trainer, "_advance", killed)
+    with pytest.raises(Killed):
+        classify(config, StepRun.standalone(tmp_path / "killed"), **inputs(opinions))
+    monkeypatch.setattr(Trainer, "_advance", advance)
+    resumed = StepRun.standalone(tmp_path / "killed")
+    classify(config, resumed, **inputs(opinions))
+    assert any("continues from step 15" in note for note in resumed.record.notes)
+    first, second = (task_models.load_model(run.output) for run in (whole, resumed))
+    other = second.state_dict()
+    assert all(torch.equal(value, other[name]) for name, value in first.state_dict().items())
+
+
 def test_data_is_not_seen_more_often_than_allowed(opinions, tmp_path):
     run = StepRun.standalone(tmp_path / "step")
     config = ClassifyConfig(architecture="perceptron", budget="500 steps", epochs=2, **QUICK)
@@ -179,7 +215,7 @@ def test_a_score_that_is_not_measured_is_refused(opinions, tmp_path):
     ("key", "said"),
     [
         ("text_cnn.shape.num_filter=3", "num_filter"),
-        ("encoder.shape.layers=3", "layers in shape is no field"),
+        ("encoder.shape.layers=3", "layers"),
         ("perceptron.shape.num_layers=-1", "num_layers"),
     ],
 )

@@ -11,7 +11,7 @@ from lmwright.evaluation.task_systems import Answers, Material
 from lmwright.metrics import classification, tagging
 from lmwright.metrics.classification import ClassScore
 from lmwright.metrics.intervals import bootstrap, mcnemar, wilson
-from lmwright.training.task_models import is_bio
+from lmwright.training.task_shapes import is_bio
 
 if TYPE_CHECKING:
     from lmwright.pipeline.run import StepRun

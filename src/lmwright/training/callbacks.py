@@ -1,7 +1,7 @@
 """What the loop does not know: logging, evaluation, checkpoints, guards; each with its state."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from statistics import median
@@ -276,17 +276,25 @@ class SaveCheckpoints(Callback):
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """A module's parameters as one safetensors file, written atomically."""
+    """A module's parameters and running statistics as one safetensors file, written atomically."""
     from safetensors.torch import save
 
-    files.write_bytes(path, save({n: p.detach().contiguous() for n, p in model.named_parameters()}))
+    tensors = {name: t.detach().contiguous() for name, t in _kept_tensors(model)}
+    files.write_bytes(path, save(tensors))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Put parameters saved by `save_weights` back."""
+    """Put back what `save_weights` saved."""
     from safetensors.torch import load_file
 
     tensors = load_file(path)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(tensors[name])
+        for name, tensor in _kept_tensors(model):
+            tensor.copy_(tensors[name])
+
+
+def _kept_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Parameters, each once where several modules share it, and buffers that are saved."""
+    yield from model.named_parameters()
+    saved = model.state_dict().keys()
+    yield from ((name, buffer) for name, buffer in model.named_buffers() if name in saved)

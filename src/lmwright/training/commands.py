@@ -1,7 +1,7 @@
 """Steps of the training room, and their configuration."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -180,6 +180,8 @@ class TaskConfig(LoopConfig):
     """What the best model is chosen by; without it accuracy, of names F1, of texts the loss."""
     architecture: str
     """What is trained."""
+
+    TASK: ClassVar[str] = "classification"
     shape: dict[str, Any] = Field(default_factory=dict)
     """Fields of the model's own config that differ from the usual: `{hidden_size: 256}`. See
     `models.classic_config`, and for transformers `models.config.TransformerConfig`."""
@@ -188,17 +190,10 @@ class TaskConfig(LoopConfig):
     def _possible_shape(self) -> Self:
         """Refuse before the first step what would stop the training at its own."""
         from lmwright.core.errors import LmwrightError
-        from lmwright.models.classic_config import MODEL_TYPES, classic_config
-        from lmwright.models.config import TransformerConfig
+        from lmwright.training.task_shapes import model_config, usual_needs
 
-        kind = self.kind_of_model()
-        if kind["model_type"] not in MODEL_TYPES:
-            wrong = [key for key in self.shape if key not in TransformerConfig.model_fields]
-            if wrong:
-                raise ValueError(f"{wrong[0]} in shape is no field of a transformer's config")
-            return self
         try:
-            classic_config({**kind, "vocab_size": 1, **self.shape})
+            model_config(self.kind_of_model(), self.shape, usual_needs(self.TASK))
         except LmwrightError as error:
             raise ValueError(f"shape: {error.what}") from error
         return self
@@ -220,6 +215,8 @@ class ClassifyConfig(TaskConfig):
 class TagConfig(TaskConfig):
     """Teach a model the tag of every word."""
 
+    TASK: ClassVar[str] = "tagging"
+
     architecture: Literal["recurrent", "encoder"] = "encoder"
     """What is trained where there is no model to start from; `encoder`: a transformer."""
 
@@ -232,6 +229,8 @@ class TagConfig(TaskConfig):
 
 class TranslateConfig(TaskConfig):
     """Teach a model to write a target for a source."""
+
+    TASK: ClassVar[str] = "translation"
 
     architecture: Literal["recurrent", "encoder_decoder"] = "encoder_decoder"
     """What is trained where there is no model to start from; `recurrent`: with attention."""
@@ -281,6 +280,7 @@ STEPS = (
             inputs={"examples": "examples", "tokenizer": "tokenizer", "model": "model"},
             optional=frozenset({"model"}),
             output="task_model",
+            estimate="lmwright.training.estimate:task",
             summary=summary,
         )
         for verb, config, summary in (

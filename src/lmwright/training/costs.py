@@ -64,7 +64,7 @@ def measured(model: nn.Module, objective: Objective, batch: Any, optimizer: str)
     """
     weights = sum(p.numel() for p in model.parameters())
     held = weights * 4 * (2 + _STATES.get(optimizer, 2))
-    rows = batch.slice(0, SAMPLE)
+    rows = batch.slice(max(0, len(batch) - SAMPLE), len(batch))  # the longest, where sorted
     kept = _kept_bytes(model, objective, rows) / len(rows)
     length = rows.input_ids.shape[1]
     written = getattr(rows, "decoder_input_ids", None)

@@ -1,9 +1,11 @@
 """What a training step will need, said before it runs; torch-free."""
 
-from lmwright.models import accounting
+from lmwright.models import accounting, classic_accounting
+from lmwright.models.config import TransformerConfig
 from lmwright.pipeline.step import Estimate
-from lmwright.training.commands import ShapeConfig
+from lmwright.training.commands import ShapeConfig, TaskConfig
 from lmwright.training.shape import transformer_config
+from lmwright.training.task_shapes import USUAL_LENGTH, model_config, usual_needs
 
 USUAL_VOCABULARY = 2048
 """The recipe's tokenizer decides; a dry run has not seen it yet."""
@@ -28,5 +30,27 @@ def pretrain(config: ShapeConfig) -> Estimate:
         text=(
             f"{total / 1e6:.1f} M parameters with {USUAL_VOCABULARY:,} tokens in the vocabulary, "
             f"{config.batch_tokens:,} tokens, {flops * config.batch_tokens / 1e9:.0f} GFLOP a step"
+        ),
+    )
+
+
+def task(config: TaskConfig) -> Estimate:
+    """Memory and size of the model that a labelled task starts from nothing."""
+    shape = model_config(config.kind_of_model(), config.shape, usual_needs(config.TASK))
+    if isinstance(shape, TransformerConfig):
+        total = accounting.parameters(shape)["total"]
+        flops = accounting.flops_per_token(shape, USUAL_LENGTH, training=True)
+    else:
+        total = classic_accounting.parameters(shape)["total"]
+        half = USUAL_LENGTH // 2 if config.TASK == "translation" else 0
+        flops = classic_accounting.flops_per_token(
+            shape, USUAL_LENGTH - half, training=True, target_length=half
+        )
+    return Estimate(
+        # Weights, gradients and AdamW's two averages; what a batch keeps is small beside torch.
+        bytes=PROCESS_BYTES + 16 * total,
+        text=(
+            f"{total / 1e6:.1f} M parameters with {shape.vocab_size:,} tokens in the vocabulary, "
+            f"{config.batch_tokens:,} tokens, {flops * config.batch_tokens / 1e9:.1f} GFLOP a step"
         ),
     )

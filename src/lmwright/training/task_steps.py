@@ -20,7 +20,7 @@ from lmwright.training.objectives.loss import Objective
 from lmwright.training.objectives.sequence_to_sequence import SequenceToSequence
 from lmwright.training.objectives.tagging import Tagging
 from lmwright.training.steps import CLOSING_SECONDS, train
-from lmwright.training.task_models import Needs
+from lmwright.training.task_shapes import Needs, is_bio
 
 if TYPE_CHECKING:
     from lmwright.pipeline.run import StepRun
@@ -215,7 +215,7 @@ def tag_scores(
         "validation_loss": loss,
         "validation_accuracy": right / max(1, sum(map(len, truth))),
     }
-    if task_models.is_bio(labels):
+    if is_bio(labels):
         names = [[[labels[i] for i in row] for row in side] for side in (truth, found)]
         scores["validation_entity_f1"] = entity_scores(*names)[0].f1
     return scores
