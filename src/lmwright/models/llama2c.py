@@ -183,7 +183,8 @@ def _values(header: _Header) -> dict[str, Any]:
         "rope_parameters": {"rope_theta": 10_000.0, "rope_type": "default"},
         "rope_theta": 10_000.0,
         "bos_token_id": 1,
-        "eos_token_id": 2,
+        # run.c stops at the start of a next document; its training texts have no other end.
+        "eos_token_id": [1, 2],
         "pad_token_id": None,
         "tie_word_embeddings": header.tied,
         "attention_bias": False,
