@@ -107,8 +107,8 @@ def folder(tmp_path):
         ({"model_type": None}, "not one of ours"),
         ({"hidden": 3}, "hidden: Extra"),
         ({"hidden_size": 9}, "config.json says"),
-        ({"num_layers": 2}, "is missing"),
-        ({"crf": False, "tag_scheme": None}, "has no place"),
+        ({"num_layers": 2}, "missing weights: recurrent.weight_ih_l1"),
+        ({"crf": False, "tag_scheme": None}, "weights without a place: crf.end"),
         ({"task": "causal_lm"}, "follows"),
     ],
 )

@@ -94,11 +94,20 @@ def load(
         )
     if implementation == "transformers":
         return load_foreign(path, values, dtype=dtype, task=task)
+    if path.is_dir():
+        values = sentence_folder.with_head(path, values, task)
     config = config_from(values, path, task)
-    changed = task is not None and task != families.find(values).task_of(values)
+    usual = families.find(values).task_of(values)
     if weights is None:
         weights = read_weights(path)
-    return assemble(config, weights, path, dtype=dtype, new_head=changed)
+    return assemble(
+        config,
+        weights,
+        path,
+        dtype=dtype,
+        new_head=config.task != usual,
+        published_for=usual,
+    )
 
 
 def save(
@@ -123,7 +132,7 @@ def save(
         LmwrightError: if `folder` holds something else, or cannot be written.
     """
     if isinstance(model, Foreign):
-        with _new_folder(Path(folder), tokenizer) as temporary:
+        with new_folder(Path(folder), tokenizer) as temporary:
             save_foreign(model, temporary, eos_token_id, max_shard_bytes=max_shard_bytes)
         return
     config = model.config
@@ -154,7 +163,7 @@ def write_folder(
         config = config.model_copy(update={"eos_token_id": eos})
     values = config.to_hf() | {"torch_dtype": _common_dtype(weights)} | dict(extra or {})
     generation = {name: values[name] for name in _GENERATION if name in values}
-    with _new_folder(Path(folder), tokenizer) as temporary:
+    with new_folder(Path(folder), tokenizer) as temporary:
         write_json(temporary / "config.json", values)
         write_json(temporary / "generation_config.json", generation)
         write_weights(temporary, weights, max_shard_bytes=max_shard_bytes)
@@ -175,7 +184,7 @@ def check_replaceable(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _new_folder(folder: Path, tokenizer: str | Path | SavesItself | None) -> Iterator[Path]:
+def new_folder(folder: Path, tokenizer: str | Path | SavesItself | None) -> Iterator[Path]:
     """A folder that takes the place of `folder` when the block, and the tokenizer, succeed."""
     check_replaceable(folder)
     with replaced_folder(folder) as temporary:

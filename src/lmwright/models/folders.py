@@ -3,11 +3,9 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from lmwright.core.errors import LmwrightError
-from lmwright.core.files import replaced_folder, write_json
+from lmwright.core.files import write_json
 from lmwright.models.classic_config import (
     ClassicConfig,
     PerceptronConfig,
@@ -16,11 +14,12 @@ from lmwright.models.classic_config import (
     classic_config,
 )
 from lmwright.models.convolutional import TextCNN
-from lmwright.models.exchange import SavesItself, copy_tokenizer, read_config_json
+from lmwright.models.exchange import SavesItself, new_folder, read_config_json
+from lmwright.models.fit import Fit
 from lmwright.models.perceptron import Perceptron
 from lmwright.models.recurrent import RecurrentModel, recurrent_model
 from lmwright.models.recurrent_encoder_decoder import RecurrentEncoderDecoder
-from lmwright.models.weights_files import read_weights
+from lmwright.models.weights_files import read_weights, write_weights
 
 ClassicModel = Perceptron | TextCNN | RecurrentModel | RecurrentEncoderDecoder
 
@@ -60,7 +59,9 @@ def load_classic(folder: str | Path, *, dtype: torch.dtype | None = None) -> Cla
     # torch.nn draws weights, to be overwritten, from the process's own random numbers.
     with torch.random.fork_rng(devices=[]):
         model = classic_model(config)
-    _check_fit(model, weights, folder)
+    state = model.state_dict()
+    fit = Fit(expected=state, given=weights, ours=lambda name: (name,), shown=str)
+    fit.check(state, weights, misshapen=[], folder=folder)
     model.to(dtype or weights["embed_tokens.weight"].dtype)
     model.load_state_dict(weights)
     return model.eval()
@@ -83,33 +84,6 @@ def save_classic(
     Raises:
         LmwrightError: if `folder` holds something else, or cannot be written.
     """
-    target = Path(folder)
-    if target.is_dir() and any(target.iterdir()) and not (target / "config.json").exists():
-        raise LmwrightError(
-            f"{target} holds files that are not a model; it will not be overwritten",
-            hint="choose a new or empty folder",
-        )
-    weights = {name: w.detach().contiguous().cpu() for name, w in model.state_dict().items()}
-    with replaced_folder(target) as temporary:
+    with new_folder(Path(folder), tokenizer) as temporary:
         write_json(temporary / "config.json", model.config.model_dump(mode="json"))
-        save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
-        if isinstance(tokenizer, (str, Path)):
-            copy_tokenizer(Path(tokenizer), temporary)
-        elif tokenizer is not None:
-            tokenizer.save(temporary)
-
-
-def _check_fit(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
-    expected = model.state_dict()
-    problems = [f"{name} is missing" for name in expected if name not in weights]
-    problems += [f"{name} has no place" for name in weights if name not in expected]
-    problems += [
-        f"{name} is {tuple(weights[name].shape)}, config.json says {tuple(want.shape)}"
-        for name, want in expected.items()
-        if name in weights and weights[name].shape != want.shape
-    ]
-    if problems:
-        raise LmwrightError(
-            f"{folder} does not hold the model it describes; among its weights {problems[0]}"
-            + (f", and {len(problems) - 1} more are wrong" if len(problems) > 1 else "")
-        )
+        write_weights(temporary, model.state_dict())
