@@ -94,6 +94,13 @@ def test_one_name_for_tied_weights(tmp_path):
     assert set(load_file(tmp_path / "model.safetensors")) == {"a", "c", "d"}
 
 
+def test_who_reads_other_files_reads_the_weights(tmp_path):
+    (tmp_path / "plain").touch()
+    write_weights(tmp_path, {"a": torch.zeros(2)})
+    mode = (tmp_path / "plain").stat().st_mode
+    assert (tmp_path / "model.safetensors").stat().st_mode == mode
+
+
 @pytest.mark.parametrize("archive", [True, False], ids=["zip", "legacy"])
 def test_old_pickles(theirs, archive, tmp_path):
     theirs.save_pretrained(tmp_path)

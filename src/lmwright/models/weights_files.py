@@ -89,7 +89,10 @@ def write_weights(
     for file, names in split.filename_to_tensors.items():
         # One shard at a time: a model of another device or layout is never held twice.
         shard = {name: _alone(once[name]) for name in names}
+        (folder / file).touch()
+        mode = (folder / file).stat().st_mode
         save_file(shard, folder / file, metadata={"format": "pt"})
+        (folder / file).chmod(mode)  # safetensors lets only the owner read what it writes
     if split.is_sharded:
         parameters = sum(weight.numel() for weight in once.values())
         index = {
