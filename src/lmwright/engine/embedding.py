@@ -30,7 +30,7 @@ def embed(model: Embedder, tokenizer: Tokenizer, texts: Sequence[str], batch: in
     """
     if not isinstance(model, Embedder):
         raise LmwrightError(
-            f"a {type(model).__name__} gives no sentence vectors",
+            f"{type(model).__name__} gives no sentence vectors",
             hint='open it with models.load(folder, task="embedding")',
         )
     limit = model.head_config.max_length or model.config.max_position_embeddings

@@ -1,32 +1,14 @@
-"""Generation where one sequence is read and another is written: greedy, or by beam search.
-
-Beam search: Sutskever et al. 2014, section 3.2; length penalty: Wu et al. 2016, GNMT, section 7.
-"""
-
-import math
-from collections.abc import Callable
-from typing import Protocol
+"""Generation where one sequence is read and another is written."""
 
 import torch
 from torch import Tensor
 
 from lmwright.core.errors import LmwrightError
+from lmwright.engine.beam_search import Writer, beam_search, greedy, penalty
 from lmwright.engine.growing import GrowingCache
 from lmwright.engine.runner import generating
 from lmwright.models.encoder_decoder import EncoderDecoder
 from lmwright.models.recurrent_encoder_decoder import RecurrentEncoderDecoder
-
-
-class Writer(Protocol):
-    """A decoder on its way through N targets at once."""
-
-    def step(self, token_ids: Tensor) -> Tensor:
-        """(N,) tokens before -> (N, V) logits of the tokens after."""
-        ...
-
-    def select(self, rows: Tensor) -> None:
-        """Go on with these rows (M,), in this order, each as often as it is named."""
-        ...
 
 
 class TransformerWriter:
@@ -127,118 +109,6 @@ def generate(
         return beam_search(
             writer, first, ends, max_tokens, beams, lambda n: penalty(n, length_penalty)
         )
-
-
-def penalty(length: int, alpha: float) -> float:
-    """((5 + length) / (5 + 1))^alpha, what a target's log-probability is divided by (Wu et al.
-    2016, equation 14)."""
-    return math.pow((5 + length) / 6, alpha)
-
-
-def greedy(writer: Writer, first: Tensor, ends: Tensor, max_tokens: int) -> list[list[int]]:
-    """Always the likeliest token.
-
-    Args:
-        writer: at the start of N targets.
-        first: (N,) tokens to begin with.
-        ends: (E,) tokens that end a target.
-        max_tokens: of a target at most.
-
-    Returns:
-        N lists of token ids.
-    """
-    targets: list[list[int]] = [[] for _ in first]
-    alive, last, enders = list(range(len(targets))), first, set(ends.tolist())
-    for _ in range(max_tokens):
-        last = writer.step(last).argmax(dim=-1)
-        tokens = last.tolist()
-        going = [place for place, token in enumerate(tokens) if token not in enders]
-        for place in going:
-            targets[alive[place]].append(tokens[place])
-        if not going:
-            break
-        if len(going) < len(alive):
-            rows = torch.tensor(going, device=last.device)
-            writer.select(rows)
-            last, alive = last[rows], [alive[place] for place in going]
-    return targets
-
-
-def beam_search(
-    writer: Writer,
-    first: Tensor,
-    ends: Tensor,
-    max_tokens: int,
-    beams: int,
-    length_penalty: Callable[[int], float],
-) -> list[list[int]]:
-    """The best target that `beams` candidates at a time lead to.
-
-    A candidate that ends counts if it is among the best `beams` of its step; the others go on. A
-    source is done once nothing that still runs could become better than its best ended target.
-
-    Args:
-        writer, first, ends, max_tokens: see `greedy`.
-        beams: K.
-        length_penalty: what the log-probability of a target of so many tokens is divided by; not
-            less for more tokens.
-
-    Returns:
-        N lists of token ids.
-    """
-    device, sources = first.device, len(first)
-    best: list[tuple[float, list[int]]] = [(-torch.inf, []) for _ in range(sources)]
-    alive = list(range(sources))
-    writer.select(torch.arange(sources, device=device).repeat_interleave(beams))
-    last = first.repeat_interleave(beams)
-    written = torch.empty(sources, beams, 0, dtype=torch.long, device=device)
-    # All beams begin alike: the first one alone counts.
-    totals = torch.full((sources, beams), -torch.inf, device=device)
-    totals[:, 0] = 0.0
-    for length in range(1, max_tokens + 1):
-        scores = writer.step(last).float().log_softmax(dim=-1)
-        vocabulary = scores.shape[-1]
-        candidates = (totals[:, :, None] + scores.view(*totals.shape, vocabulary)).flatten(1)
-        # Each beam may lose its likeliest tokens to the end: K must remain.
-        wide = min(beams * (1 + len(ends)), candidates.shape[1])
-        values, index = candidates.topk(wide)
-        parents, tokens = index // vocabulary, index % vocabulary
-        ended = torch.isin(tokens, ends)
-        _note_ended(best, alive, written, (values, parents, ended), beams, length_penalty(length))
-        totals, order = values.masked_fill(ended, -torch.inf).topk(min(beams, wide))
-        parents, tokens = parents.gather(1, order), tokens.gather(1, order)
-        history = written.gather(1, parents[:, :, None].expand(-1, -1, length - 1))
-        written = torch.cat((history, tokens[:, :, None]), dim=2)
-        # No target gets more than max_tokens, so none is divided by more than this.
-        bound = (totals[:, 0] / length_penalty(max_tokens)).tolist()
-        if length == max_tokens:
-            for place, source in enumerate(alive):
-                best[source] = max(best[source], (bound[place], written[place, 0].tolist()))
-            break
-        going = [p for p, source in enumerate(alive) if bound[p] > best[source][0]]
-        if not going:
-            break
-        rows = torch.tensor(going, device=device)
-        writer.select((rows[:, None] * beams + parents[rows]).flatten())
-        alive = [alive[place] for place in going]
-        totals, written, last = totals[rows], written[rows], tokens[rows].flatten()
-    return [tokens for _, tokens in best]
-
-
-def _note_ended(
-    best: list[tuple[float, list[int]]],
-    alive: list[int],
-    written: Tensor,
-    candidates: tuple[Tensor, Tensor, Tensor],
-    beams: int,
-    divisor: float,
-) -> None:
-    """Put the best candidates that end at this step into `best`, where they are better."""
-    values, parents, ended = candidates
-    for place, rank in ended[:, :beams].nonzero().tolist():
-        score = float(values[place, rank]) / divisor
-        if score > best[alive[place]][0]:
-            best[alive[place]] = (score, written[place, parents[place, rank]].tolist())
 
 
 def _special_tokens(model: EncoderDecoder | RecurrentEncoderDecoder) -> tuple[int, Tensor]:
