@@ -387,6 +387,7 @@ def test_a_failed_save_leaves_the_old_folder_whole(tmp_path):
         def save(self, folder):
             raise RuntimeError("no")
 
+    assert len({path.stat().st_mode for path in (tmp_path / "ours").iterdir()}) == 1
     before = {path.name: path.read_bytes() for path in (tmp_path / "ours").iterdir()}
     with pytest.raises(RuntimeError):
         models.save(ours, tmp_path / "ours", tokenizer=BrokenTokenizer())

@@ -82,6 +82,8 @@ def save_foreign(
     """
     wrapped: Any = model.model
     wrapped.save_pretrained(folder, max_shard_size=max_shard_bytes)
+    for file in folder.glob("*.safetensors"):  # written for their owner alone
+        file.chmod((folder / "config.json").stat().st_mode)
     if eos_token_id is None:
         return
     ends = eos_token_id if isinstance(eos_token_id, int) else list(eos_token_id)
