@@ -1,17 +1,14 @@
 """Write the road's table and the steps' keys into their pages, so that pages and code agree."""
 
-import re
-import types
-import typing
 from collections.abc import Callable
-from typing import Any
 
 from lmwright.pipeline.catalog import room_commands
 from lmwright.pipeline.step import StepType
+from lmwright.pipeline.step_help import keys
 from lmwright.roadmap.topics import load_road
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
+def on_page_markdown(markdown: str, **_: object) -> str:
     """mkdocs calls this with the source of every page."""
     for mark, text in GENERATED.items():
         if mark in markdown:
@@ -50,34 +47,13 @@ def _step(step: StepType) -> str:
     lines = [f"## {step.name}", "", f"{step.summary.rstrip('.')}.", ""]
     lines += [f"{takes}Gives: {step.output.replace('_', ' ')}.", ""]
     lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
-    for name, field in step.config.model_fields.items():
-        value = field.get_default()
-        default = "*required*" if field.is_required() else "" if value is None else f"`{value}`"
-        meaning = (field.description or "").replace("\n", " ").replace("|", "\\|")
-        kind = _kind(field.annotation).replace("|", "\\|")
-        lines.append(f"| `{name}` | {kind} | {default} | {meaning} |")
+    for key in keys(step.config):
+        default = "*required*" if key.default is None else f"`{key.default}`" if key.default else ""
+        cells = (f"`{key.name}`", key.kind, default, key.meaning)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
 
-def _kind(annotation: Any) -> str:
-    """A type as a recipe's author would say it."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_kind(a) for a in arguments if a is not type(None))
-    if origin is typing.Literal:
-        return ", ".join(f"`{value}`" for value in arguments)
-    name = annotation.__name__ if isinstance(annotation, type) and not origin else str(annotation)
-    return _IN_WORDS.get(name, re.sub(r"[\w.]+\.", "", name))
-
-
-_IN_WORDS = {
-    "int": "whole number",
-    "float": "number",
-    "str": "text",
-    "bool": "true or false",
-    "Duration": "time, steps or tokens",
-    "tuple[float, float]": "two numbers",
-}
 GENERATED: dict[str, Callable[[], str]] = {
     "<!-- the road -->": road_table,
     "<!-- the steps -->": step_keys,

@@ -2,12 +2,13 @@
 
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from lmwright.core.errors import LmwrightError
-from lmwright.pipeline.catalog import room_commands
+from lmwright.pipeline.catalog import find_step_type, room_commands
 
 _ABOUT = """One readable stack for the whole life of a language model.
 
@@ -21,7 +22,24 @@ Examples:
 
   lmwright run quickstart budget=3m corpus.path=my_folder --run mine
 
-  lmwright run training.pretrain input.shards=FOLDER input.tokenizer=FOLDER budget=2m"""
+  lmwright run training.pretrain input.shards=FOLDER input.tokenizer=FOLDER budget=2m
+
+  lmwright run training.pretrain --help"""
+
+
+class _RunCommand(TyperCommand):
+    """The verb `run`, whose help for a step tells that step's keys."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Answer `run STEP --help`; everything else is typer's."""
+        # Asked for before parsing: typer answers --help before it has read which step is meant.
+        step = find_step_type(args[0]) if args and "--help" in args else None
+        if step is not None:
+            from lmwright.pipeline.step_help import step_help
+
+            typer.echo(step_help(step))
+            raise typer.Exit
+        return super().parse_args(ctx, args)
 
 
 def make_app() -> typer.Typer:
@@ -34,7 +52,7 @@ def make_app() -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback()(_root)
-    app.command("run", help=_RUN)(_run)
+    app.command("run", cls=_RunCommand, help=_RUN)(_run)
     for commands in room_commands():
         register = getattr(commands, "register", None)
         if register is not None:
