@@ -152,6 +152,28 @@ def test_taggers_are_scored_by_entities(reports, tmp_path):
     assert [row[0] for row in run.record.tables[1].rows][-1] == "all"
 
 
+def test_readers_are_scored_by_squads_measures(tmp_path):
+    paths = material(tmp_path / "questions", "question_answering", rows=60)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    fresh_model(paths, tmp_path / "model", {"model_type": "encoder"}, shape)
+    run = StepRun.standalone(tmp_path / "step")
+    evaluate(
+        TaskEvaluationConfig(),
+        run,
+        dataset=paths["dataset"],
+        examples=paths["examples"],
+        encoder=tmp_path / "model",
+    )
+    (scores,) = run.record.tables
+    assert scores.columns[:3] == ["system", "f1", "exact match"]
+    written = json.loads((run.output / "evaluation.json").read_text())
+    rows = zip(written["expected"], written["systems"]["encoder"], strict=True)
+    right = [said == answers["text"][0] for answers, said in rows]
+    assert run.record.summary["encoder_exact_match"] == pytest.approx(np.mean(right), abs=1e-5)
+    # The context is one sentence: the answer is in it, among many other words.
+    assert 0 < run.record.summary["nearest_sentence_f1"] < 0.3
+
+
 def test_words_that_were_cut_off_are_tagged_as_nothing(reports):
     test = gather(reports["dataset"], reports["examples"])
     short = test.examples.take(np.arange(len(test.examples)))

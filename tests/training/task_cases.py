@@ -43,6 +43,15 @@ def copy(rng):
     return {"source": " ".join(words), "target": " ".join(words)}
 
 
+def question(rng):
+    words = rng.choices(FILLER, k=rng.randint(8, 40))
+    place = rng.choice(PLACES)
+    words.insert(rng.randint(0, len(words)), place)
+    context = " ".join(words)
+    answers = {"text": [place], "answer_start": [f" {context} ".index(f" {place} ")]}
+    return {"id": "q", "title": "", "context": context, "question": "was it", "answers": answers}
+
+
 def number(rng):
     words = rng.choices(["up", "down"], k=4)
     return {"text": " ".join(words), "label": words.count("up") / 4}
@@ -52,6 +61,11 @@ CASES = {
     "classification": (opinion, ("text", "label"), ("bad", "good")),
     "regression": (number, ("text", "label"), ()),
     "tagging": (report, ("tokens", "tags"), TAGS),
+    "question_answering": (
+        question,
+        ("id", "title", "context", "question", "answers"),
+        (),
+    ),
     "translation": (copy, ("source", "target"), ()),
 }
 
@@ -72,7 +86,7 @@ def material(folder: Path, task: str, rows: int = 300) -> dict[str, Path]:
     tokenizer.train([text] * 5, 400, kind="wordpiece").save(paths["tokenizer"])
     step = StepRun.standalone(folder / "encode")
     encode_examples(
-        EncodeExamplesConfig(max_length=32),
+        EncodeExamplesConfig(max_length=32, stride=8),
         step,
         dataset=paths["dataset"],
         tokenizer=paths["tokenizer"],

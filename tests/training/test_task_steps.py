@@ -8,16 +8,17 @@ import pytest
 import torch
 
 from lmwright.core.errors import LmwrightError
+from lmwright.corpora.datasets import read_rows
 from lmwright.models import classic_accounting
 from lmwright.pipeline.recipe import load_recipe
 from lmwright.pipeline.run import StepRun
 from lmwright.tokens import examples as stored
 from lmwright.tokens.example_loader import ExampleLoader
 from lmwright.training import costs, predictions, task_models
-from lmwright.training.commands import ClassifyConfig, TagConfig, TranslateConfig
+from lmwright.training.commands import AnswerConfig, ClassifyConfig, TagConfig, TranslateConfig
 from lmwright.training.objectives.classification import Classification
 from lmwright.training.task_shapes import Needs
-from lmwright.training.task_steps import classify, tag, translate
+from lmwright.training.task_steps import answer, classify, tag, translate
 from lmwright.training.trainer import Trainer
 from tests.training.task_cases import material
 
@@ -91,6 +92,20 @@ def test_a_tagger_may_be_a_transformer(reports, tmp_path):
     tag(config, run, **inputs(reports))
     assert run.record.summary["step_validation_entity_f1"] > 0.8
     assert (run.output / "config.json").is_file()
+
+
+def test_a_reader_learns_where_answers_stand(tmp_path):
+    paths = material(tmp_path / "questions", "question_answering", rows=200)
+    run = StepRun.standalone(tmp_path / "step")
+    config = AnswerConfig(shape=TRANSFORMER, budget="40 steps", **QUICK)
+    answer(config, run, **inputs(paths))
+    assert run.record.summary["step_validation_exact_match"] > 0.9
+    examples = stored.open(paths["examples"], "test")
+    assert len(examples) > len(set(examples.rows))  # some contexts take several windows
+    found = predictions.answer_spans(task_models.load_model(run.output), examples)
+    rows = read_rows(paths["dataset"], "test")
+    said = [row["context"][slice(*found[i])] for i, row in enumerate(rows)]
+    assert np.mean([a == r["answers"]["text"][0] for a, r in zip(said, rows, strict=True)]) > 0.9
 
 
 def test_a_number_is_learned_by_its_squared_error(tmp_path):

@@ -1,5 +1,6 @@
 """What a model of a labelled task must beat: counted words, a linear classifier, a lookup."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from lmwright.metrics.classification import accuracy
 
 # Words, and every sign between them by itself: "n't" and "!" say much of a sentiment.
 _WORD = r"\w+|[^\w\s]"
+_SENTENCE = r"(?<=[.!?])\s+"
 # Inverse strengths of the penalty to choose from, on the validation split.
 _LOGISTIC = (0.3, 1.0, 3.0, 10.0, 30.0)
 _SVM = (0.03, 0.1, 0.3, 1.0, 3.0)
@@ -108,6 +110,23 @@ def commonest_tags(splits: Splits) -> list[list[str]]:
     rare = Counter(best[word] for word, counts in seen.items() if counts.total() == 1)
     unknown = (rare or Counter(best.values())).most_common(1)[0][0]
     return [[best.get(word, unknown) for word in row["tokens"]] for row in splits["test"]]
+
+
+def nearest_sentence(splits: Splits) -> list[str]:
+    """For each test question the sentence of its context that is most like it, by TF-IDF.
+
+    The look-up that a reader has to beat: it finds the place and not the answer.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    contexts = {row["context"] for rows in splits.values() for row in rows}
+    vectorizer = TfidfVectorizer(token_pattern=_WORD, sublinear_tf=True).fit(sorted(contexts))
+    found = []
+    for row in splits["test"]:
+        sentences = [part for part in re.split(_SENTENCE, row["context"]) if part.strip()]
+        alike = vectorizer.transform(sentences) @ vectorizer.transform([row["question"]]).T
+        found.append(sentences[int(alike.toarray()[:, 0].argmax())])
+    return found
 
 
 def text_of(row: Row) -> str:

@@ -12,7 +12,8 @@ from lmwright.evaluation.task_systems import Answers, Material, answers, baselin
 if TYPE_CHECKING:
     from lmwright.pipeline.run import StepRun
 
-SCORED = ("classification", "tagging")
+SCORED = {"classification": "label", "tagging": "tags", "question_answering": "answers"}
+"""Tasks, and the column that says what is right."""
 
 
 def evaluate(
@@ -57,7 +58,7 @@ def evaluate(
 
 def to_json(systems: list[Answers], material: Material) -> dict[str, object]:
     """Every answer of every system, beside what was expected."""
-    column = "label" if material.description.task == "classification" else "tags"
+    column = SCORED[material.description.task]
     return {
         "dataset": material.description.name,
         "expected": [row[column] for row in material.test],

@@ -45,7 +45,7 @@ class Answers:
 
     Args:
         name: of the system.
-        predicted: the name of a class, a number, or the names of a row's tags.
+        predicted: the name of a class, the names of a row's tags, or the text of an answer.
         confidence: (N,) probability of the predicted class; empty where there is none.
         parameters: of a model; None: it is not one of ours.
         seconds: that the answers took, baselines' training included.
@@ -92,6 +92,7 @@ def baselines(material: Material) -> list[Answers]:
             "NB-SVM": task_baselines.nb_svm,
         },
         "tagging": {"commonest tag of the word": task_baselines.commonest_tags},
+        "question_answering": {"nearest sentence": task_baselines.nearest_sentence},
     }
     found = []
     for name, function in functions[material.description.task].items():
@@ -114,7 +115,8 @@ def answers(name: str, folder: Path, material: Material) -> Answers:
     """
     model = task_models.load_model(folder)
     labels = task_models.label_names(model)
-    if labels != material.description.labels:
+    task = material.description.task
+    if task != "question_answering" and labels != material.description.labels:
         raise LmwrightError(
             f"{folder} tells {len(labels)} labels apart ({', '.join(labels[:5])}), the dataset has "
             f"{len(material.description.labels)}"
@@ -122,9 +124,16 @@ def answers(name: str, folder: Path, material: Material) -> Answers:
     size = sum(parameter.numel() for parameter in model.parameters())
     started = perf_counter()
     confidence: list[float] = []
-    if material.description.task == "classification":
+    predicted: list[Any]
+    if task == "question_answering":
+        spans = predictions.answer_spans(model, material.examples)
+        predicted = [
+            row["context"][slice(*spans[number])].strip() if number in spans else ""
+            for number, row in enumerate(material.test)
+        ]
+    elif task == "classification":
         logits = predictions.class_logits(model, material.examples)
-        predicted: list[Any] = [labels[index] for index in logits.argmax(axis=1)]
+        predicted = [labels[index] for index in logits.argmax(axis=1)]
         confidence = _probabilities(logits).max(axis=1).tolist()
     else:
         predicted = tags_of_words(model, material, labels)

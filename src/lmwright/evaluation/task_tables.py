@@ -11,6 +11,7 @@ from lmwright.evaluation.task_systems import Answers, Material
 from lmwright.metrics import classification, tagging
 from lmwright.metrics.classification import ClassScore
 from lmwright.metrics.intervals import bootstrap, mcnemar, wilson
+from lmwright.metrics.text import exact_match, token_f1
 from lmwright.training.task_shapes import is_bio
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ ENTITIES_NOTE = (
 TAGS_NOTE = (
     "Share of words with the right tag; in brackets, a 95 % bootstrap interval over sentences. "
     "Difference: less the best baseline, on the same sentences. Seconds: for the whole test."
+)
+ANSWERS_NOTE = (
+    "SQuAD's F1 of words, and exact match, the best over the known answers; in brackets, 95 % "
+    "bootstrap intervals over questions. Difference: less the baseline, on the same questions. "
+    "Seconds: for the whole test."
 )
 RESAMPLES = 1_000
 MOST_CLASSES = 40
@@ -111,6 +117,8 @@ def errors(best: Answers, material: Material, most: int) -> list[dict[str, str]]
         ]
         wrong.sort(key=lambda index: -best.confidence[index])
         return [_class_error(material.test[i], best, i) for i in wrong[:most]]
+    if material.description.task == "question_answering":
+        return _wrong_answers(best, material)[:most]
     shown: list[dict[str, str]] = []
     for row, said in zip(material.test, best.predicted, strict=True):
         if row["tags"] != said and len(shown) < most:
@@ -129,6 +137,9 @@ def kind_of(material: Material, compare_by: str) -> Kind:
         }
         main = scores.pop(compare_by)
         return Kind(compare_by, CLASSES_NOTE, _class_pairs, main, scores, _each_class, right=True)
+    if material.description.task == "question_answering":
+        others = {"exact_match": lambda scores: float(scores[:, 1].mean())}
+        return Kind("f1", ANSWERS_NOTE, _answer_scores, _first_mean, others, _no_classes)
     if is_bio(material.description.labels):
         others = {"tags_right": lambda counts: _share(counts[:, 3:])}
         return Kind("entity_f1", ENTITIES_NOTE, _entity_counts, _f1, others, _each_type)
@@ -204,6 +215,24 @@ def _tag_counts(answers: Answers, material: Material) -> NDArray[np.float64]:
     return np.array(counts, np.float64)
 
 
+def _answer_scores(answers: Answers, material: Material) -> NDArray[np.float64]:
+    """(N, 2) F1 of words and exact match of each question."""
+    rows = zip(material.test, answers.predicted, strict=True)
+    scores = [
+        (token_f1(said, row["answers"]["text"]), exact_match(said, row["answers"]["text"]))
+        for row, said in rows
+    ]
+    return np.array(scores, np.float64)
+
+
+def _first_mean(scores: NDArray[np.float64]) -> float:
+    return float(scores[:, 0].mean())
+
+
+def _no_classes(answers: Answers, material: Material) -> dict[str, ClassScore]:
+    return {}
+
+
 def _share(counts: NDArray[np.float64]) -> float:
     right, words = counts.sum(axis=0)
     return float(right / words) if words else 0.0
@@ -237,6 +266,8 @@ def _each_type(answers: Answers, material: Material) -> dict[str, ClassScore]:
 
 def _classes(run: "StepRun", scores: dict[str, ClassScore], name: str) -> None:
     chosen = sorted(scores, key=lambda label: -scores[label].support)[:MOST_CLASSES]
+    if not scores:
+        return
     rows = [
         [label, *(f"{value:.3f}" for value in scores[label][:3]), scores[label].support]
         for label in scores
@@ -250,6 +281,15 @@ def _class_error(row: Any, best: Answers, index: int) -> dict[str, str]:
     texts = {key: str(row[key]) for key in ("text", "sentence1", "sentence2") if key in row}
     said = f"{best.predicted[index]} ({best.confidence[index]:.2f})"
     return {**texts, "expected": row["label"], "predicted": said}
+
+
+def _wrong_answers(best: Answers, material: Material) -> list[dict[str, str]]:
+    rows = zip(material.test, best.predicted, strict=True)
+    return [
+        {"question": row["question"], "expected": row["answers"]["text"][0], "predicted": said}
+        for row, said in rows
+        if row["answers"]["text"] and not exact_match(said, row["answers"]["text"])
+    ]
 
 
 def _tag_error(row: Any, said: Sequence[str]) -> dict[str, str]:

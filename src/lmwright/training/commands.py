@@ -176,8 +176,11 @@ class TaskConfig(LoopConfig):
     """How often the validation split is measured; the best of the models measured is kept."""
     validation_examples: int = Field(1000, gt=0)
     """At most so many validation examples are measured, evenly spread."""
-    chosen_by: Literal["loss", "accuracy", "macro_f1", "matthews", "entity_f1"] | None = None
-    """What the best model is chosen by; without it accuracy, of names F1, of texts the loss."""
+    chosen_by: (
+        Literal["loss", "accuracy", "macro_f1", "matthews", "entity_f1", "exact_match"] | None
+    ) = None
+    """What the best model is chosen by; without it accuracy, of names F1, of answers
+    exact match, of texts the loss."""
     architecture: str
     """What is trained."""
 
@@ -225,6 +228,15 @@ class TagConfig(TaskConfig):
         return {"model_type": self.architecture} | (
             {"task": "token_classification"} if self.architecture == "recurrent" else {}
         )
+
+
+class AnswerConfig(TaskConfig):
+    """Teach a model to find the answer to a question in a text, as a span of it."""
+
+    TASK: ClassVar[str] = "question_answering"
+
+    architecture: Literal["encoder"] = "encoder"
+    """A transformer; from nothing it needs far more questions than from a pretrained model."""
 
 
 class TranslateConfig(TaskConfig):
@@ -286,6 +298,7 @@ STEPS = (
         for verb, config, summary in (
             ("classify", ClassifyConfig, "Train a classifier of texts: from MLP to transformer"),
             ("tag", TagConfig, "Train a tagger of words: recurrent, with a CRF, or a transformer"),
+            ("answer", AnswerConfig, "Train a reader that finds answers as spans of a text"),
             ("translate", TranslateConfig, "Train a model that writes a target for a source"),
         )
     ),

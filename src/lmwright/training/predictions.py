@@ -18,6 +18,9 @@ from lmwright.training.objectives.examples import example_inputs
 ROWS = 64
 """Examples at once: few enough for long texts, enough to keep a core busy."""
 
+LONGEST_ANSWER = 30
+"""Tokens of an answer at most, as in BERT's own SQuAD script."""
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
@@ -82,6 +85,51 @@ def tags(model: Any, examples: Examples) -> tuple[list[list[int]], float]:
             for row in range(len(batch)):
                 found[order[start * ROWS + row]] = best[row][labelled[row]].tolist()
     return found, loss / max(count, 1.0)
+
+
+def answer_spans(model: nn.Module, examples: Examples) -> dict[int, tuple[int, int]]:
+    """For each row of the dataset the characters of its context that answer best.
+
+    Of all windows of a row, the span within the context that has the highest sum of its two ends'
+    logits (Devlin et al. 2018, section 4.2).
+
+    Args:
+        model: gives logits (B, T, 2).
+        examples: windows of questions and contexts.
+
+    Returns:
+        row -> (begin, end) in characters.
+    """
+    assert examples.places is not None
+    order = by_length(examples)
+    best: dict[int, tuple[float, tuple[int, int]]] = {}
+    with evaluating(model):
+        for number, batch in enumerate(batches(examples, order)):
+            logits = model(**example_inputs(batch)).logits.float()
+            for row in range(len(batch)):
+                index = int(order[number * ROWS + row])
+                places = examples.places[examples.starts[index] : examples.starts[index + 1]]
+                found = _best_span(logits[row].numpy(), places)
+                source = int(examples.rows[index])
+                if source not in best or found[0] > best[source][0]:
+                    best[source] = found
+    return {source: span for source, (_, span) in sorted(best.items())}
+
+
+def _best_span(
+    logits: NDArray[np.float32], places: NDArray[np.int32]
+) -> tuple[float, tuple[int, int]]:
+    """Score and characters of the best span of one window; of an empty context (0, 0)."""
+    inside = np.flatnonzero(places[:, 1] > places[:, 0].clip(0))
+    if not len(inside):
+        return float("-inf"), (0, 0)
+    scores = logits[inside, 0][:, None] + logits[inside, 1][None]
+    steps = np.arange(len(inside))
+    reach = steps[None] - steps[:, None]
+    scores[(reach < 0) | (reach >= LONGEST_ANSWER)] = -np.inf
+    first, last = np.unravel_index(int(scores.argmax()), scores.shape)
+    span = int(places[inside[first], 0]), int(places[inside[last], 1])
+    return float(scores[first, last]), span
 
 
 def mean_loss(model: nn.Module, objective: Any, examples: Examples) -> float:

@@ -1,10 +1,11 @@
-"""Training steps of labelled tasks: classes of texts, tags of words, translations."""
+"""Training steps of labelled tasks: classes of texts, tags of words, answers, translations."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import nn
 
 from lmwright.core.errors import LmwrightError
@@ -14,10 +15,17 @@ from lmwright.tokens import examples as encoded
 from lmwright.tokens.example_loader import ExampleLoader
 from lmwright.tokens.examples import Examples
 from lmwright.training import costs, predictions, task_models
-from lmwright.training.commands import ClassifyConfig, TagConfig, TaskConfig, TranslateConfig
+from lmwright.training.commands import (
+    AnswerConfig,
+    ClassifyConfig,
+    TagConfig,
+    TaskConfig,
+    TranslateConfig,
+)
 from lmwright.training.objectives.classification import Classification
 from lmwright.training.objectives.loss import Objective
 from lmwright.training.objectives.sequence_to_sequence import SequenceToSequence
+from lmwright.training.objectives.span_qa import SpanQA
 from lmwright.training.objectives.tagging import Tagging
 from lmwright.training.steps import CLOSING_SECONDS, train
 from lmwright.training.task_shapes import Needs, is_bio
@@ -31,6 +39,7 @@ SCORES: Mapping[str, tuple[str, ...]] = {
     "classification": ("accuracy", "macro_f1", "matthews"),
     "regression": (),
     "tagging": ("entity_f1", "accuracy"),
+    "question_answering": ("exact_match",),
     "translation": (),
     "summarization": (),
 }
@@ -79,6 +88,26 @@ def tag(
     _train(config, run, examples, tokenizer, model, (Tagging(), Tagging()), ("tagging",))
 
 
+def answer(
+    config: AnswerConfig,
+    run: "StepRun",
+    *,
+    examples: Path,
+    tokenizer: Path,
+    model: Path | None = None,
+) -> None:
+    """Train a reader that finds answers as spans of a text; writes the best model's folder.
+
+    Args:
+        config: length and optimiser.
+        run: the step's run.
+        examples: encoded questions and contexts.
+        tokenizer: saved beside the model.
+        model: a trained transformer to start from; None: from nothing.
+    """
+    _train(config, run, examples, tokenizer, model, (SpanQA(), SpanQA()), ("question_answering",))
+
+
 def translate(
     config: TranslateConfig,
     run: "StepRun",
@@ -110,7 +139,7 @@ def _train(
     objectives: tuple[Objective, Objective],
     tasks: tuple[str, ...],
 ) -> None:
-    """What the three have in common.
+    """What they have in common.
 
     Args:
         objectives: what is trained, and what is reported: without smoothing.
@@ -188,9 +217,26 @@ def measure_of(needs: Needs, validation: Examples, objective: Objective) -> Meas
             return class_scores(predictions.class_logits(model, validation), validation)
         if needs.task == "tagging":
             return tag_scores(*predictions.tags(model, validation), validation, needs.labels)
-        return {"validation_loss": predictions.mean_loss(model, objective, validation)}
+        found = {"validation_loss": predictions.mean_loss(model, objective, validation)}
+        if needs.task == "question_answering":
+            found["validation_exact_match"] = exact_spans(model, validation)
+        return found
 
     return measure
+
+
+def exact_spans(model: nn.Module, examples: Examples) -> float:
+    """Share of questions whose answer is found to the token, of those with one in a window."""
+    assert examples.places is not None
+    expected: dict[int, tuple[int, int]] = {}
+    for index, (first, last) in enumerate(np.asarray(examples.labels)):
+        if (first, last) != (0, 0):
+            begin = examples.starts[index]
+            span = examples.places[begin + first, 0], examples.places[begin + last, 1]
+            expected[int(examples.rows[index])] = (int(span[0]), int(span[1]))
+    found = predictions.answer_spans(model, examples)
+    right = sum(found[row] == span for row, span in expected.items())
+    return right / max(1, len(expected))
 
 
 def class_scores(logits: Any, examples: Examples) -> dict[str, float]:
