@@ -9,6 +9,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from lmwright import models
 from lmwright.core.errors import LmwrightError
+from lmwright.models import families
 from lmwright.models.build import build
 from lmwright.models.config import HeadConfig, TransformerConfig
 from lmwright.models.heads import pool
@@ -59,6 +60,27 @@ def test_every_head_is_saved_and_opened_again(family, task, tmp_path):
     if task != "backbone":
         found, expected = found.logits, expected.logits
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("family", [*ENCODERS, "t5", "bart", "marian"])
+def test_a_new_model_of_every_family_and_task_survives_its_config_json(family):
+    shape = {
+        "vocab_size": 50,
+        "hidden_size": 24,
+        "intermediate_size": 36,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "pad_token_id": PAD,
+        "eos_token_id": EOS,
+    }
+    if family not in ENCODERS:
+        shape["decoder_start_token_id"] = PAD
+    for task in families.named(family).heads:
+        config = TransformerConfig(**families.named(family).fresh(task, **shape))
+
+        assert config.task == task
+        build(config).initialize(0)
+        assert TransformerConfig.from_hf(config.to_hf()) == config
 
 
 @pytest.mark.parametrize("family", ENCODERS)

@@ -126,6 +126,8 @@ def settle_read(values: dict[str, Any]) -> dict[str, Any]:
                 "only stacks of one shape are supported"
             )
     values["num_key_value_heads"] = values["num_attention_heads"]
+    if values.get("num_decoder_layers") is None:
+        values["num_decoder_layers"] = values["num_hidden_layers"]
     values["head_dim"] = values["hidden_size"] // values["num_attention_heads"]
     values["activation"] = activation.ours(values["activation"])
     scaled = values.pop("scale_embedding", False)

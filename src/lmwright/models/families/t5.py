@@ -9,6 +9,8 @@ from lmwright.models.families.naming import Weight
 
 def _settle_read(values: dict[str, Any]) -> dict[str, Any]:
     values["num_key_value_heads"] = values["num_attention_heads"]
+    if values.get("num_decoder_layers") is None:
+        values["num_decoder_layers"] = values["num_hidden_layers"]
     if values.get("head_dim") is None:
         values["head_dim"] = values["hidden_size"] // values["num_attention_heads"]
     if (projection := values.pop("feed_forward_proj", None)) is not None:
