@@ -59,8 +59,9 @@ def assemble(
     if new_head and published_for is not None:
         given = _without_head(family, published_for, config.task, given)
     fit = _fit(config, model, given)
-    wrong = fit.misshapen()
-    weights = our_weights(config, {n: w for n, w in given.items() if n not in wrong})
+    wrong, strays = fit.misshapen(), fit.strays({*model.state_dict(), *_TIED})
+    fitting = {n: w for n, w in given.items() if n not in wrong and n not in strays}
+    weights = our_weights(config, fitting) | strays
     if new_head:
         weights = _with_new_head(config, model, family, weights)
         wrong = [n for n in wrong if not all(o.startswith(HEAD) for o in fit.ours(n))]

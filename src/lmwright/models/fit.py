@@ -2,6 +2,7 @@
 that it has in the file, however our model holds it."""
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as Names
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,14 @@ class Fit:
             for name, want in self.expected.items()
             if name in self.given and self.given[name].shape != want.shape
         ]
+
+    def strays(self, places: Names[str]) -> dict[str, Tensor]:
+        """What would become none of the weights that are named in `places`."""
+        return {
+            name: weight
+            for name, weight in self.given.items()
+            if name not in self.expected and not places & set(self.ours(name))
+        }
 
     def check(
         self,

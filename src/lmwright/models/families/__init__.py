@@ -327,6 +327,8 @@ def find(values: Mapping[str, Any]) -> Family:
 def _meaning(config: TransformerConfig) -> dict[str, Any]:
     """All fields, but for those that change nothing in this config."""
     values = config.model_dump(mode="json", exclude={"head"})
+    if values["experts"] is not None:
+        del values["experts"]["rounded_weights"]  # the same but for rounding
     unused = []
     if "sliding_attention" not in config.layer_types:
         unused += ["sliding_window", "rope_local_theta"]
