@@ -93,6 +93,26 @@ CASES = {
         _LLAMA | {"head_dim": 256, "query_pre_attn_scalar": 256, "sliding_window": 5},
         {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
     ),
+    "gemma3": Case(
+        "gemma3",
+        "Gemma3Text",
+        _LLAMA
+        | {
+            "num_hidden_layers": 7,
+            "head_dim": 256,
+            "query_pre_attn_scalar": 256,
+            "sliding_window": 5,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            },
+        },
+        {
+            "rope.freq_base": 1e6,
+            "rope.scaling.type": "linear",
+            "rope.scaling.factor": 8.0,
+        },
+    ),
     "gpt2": Case(
         "gpt2",
         "GPT2",
@@ -137,9 +157,10 @@ def reference(name, seed, folder):
     case = CASES[name]
     config = getattr(transformers, f"{case.model}Config")(**case.config)
     suffix = {"GPT2": "LMHeadModel", "Bert": "Model"}.get(case.model, "ForCausalLM")
+    kind = case.model.removesuffix("Text") + suffix
     torch.manual_seed(seed)
     more = {"add_pooling_layer": False} if case.model == "Bert" else {}
-    model = getattr(transformers, case.model + suffix)(config, **more).eval()
+    model = getattr(transformers, kind)(config, **more).eval()
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             parameter.normal_(0.0, 0.15)
@@ -212,7 +233,7 @@ def _write_settings(writer, case, config):
         writer.add_expert_used_count(config.num_experts_per_tok)
         if width := getattr(config, "moe_intermediate_size", None):
             writer.add_expert_feed_forward_length(width)
-    if case.model == "Gemma2":
+    if case.model in ("Gemma2", "Gemma3Text"):
         writer.add_sliding_window(config.sliding_window)
     for key, value in case.keys.items():
         kinds = {bool: "bool", int: "uint32", float: "float32", str: "string"}

@@ -39,7 +39,8 @@ def _llama_settings(keys: Keys) -> dict[str, Any]:
     head_dim = keys.count("attention.key_length", max(1, hidden // heads))
     rope = _rope(keys, head_dim)
     length = keys.count("context_length")
-    if keys.name != "gemma2" and keys.count("attention.sliding_window", length) < length:
+    windowed = keys.count("attention.sliding_window", length) < length
+    if windowed and keys.name not in ("gemma2", "gemma3"):
         raise LmwrightError(
             f"{keys.file.path}: {keys.name}.attention.sliding_window is not supported"
         )
@@ -192,17 +193,44 @@ def _qwen3_moe_settings(keys: Keys) -> dict[str, Any]:
     )
 
 
+def _query_scale(values: dict[str, Any], blocks_of_27b: int) -> int:
+    """Dot products are divided by its root; the file does not say it.
+
+    llama.cpp knows the one model of a family where it is not the width of a head by its blocks.
+    """
+    if values["num_hidden_layers"] == blocks_of_27b:
+        return int(values["hidden_size"] // values["num_attention_heads"])
+    return int(values["head_dim"])
+
+
 def _gemma2_settings(keys: Keys) -> dict[str, Any]:
     values = _llama_settings(keys)
-    # llama.cpp knows the one model whose scale is not of its heads by its 46 blocks.
-    large = values["num_hidden_layers"] == 46
-    scale = values["hidden_size"] // values["num_attention_heads"] if large else values["head_dim"]
     return values | {
         "hidden_activation": "gelu_pytorch_tanh",
-        "query_pre_attn_scalar": scale,
+        "query_pre_attn_scalar": _query_scale(values, blocks_of_27b=46),
         "attn_logit_softcapping": keys.number("attn_logit_softcapping", 50.0),
         "final_logit_softcapping": keys.number("final_logit_softcapping", 30.0),
         "sliding_window": keys.count("attention.sliding_window", 4096),
+    }
+
+
+def _gemma3_settings(keys: Keys) -> dict[str, Any]:
+    values = _llama_settings(keys)
+    local = keys.number("rope.freq_base_swa", 10_000.0)
+    return values | {
+        "hidden_activation": "gelu_pytorch_tanh",
+        "query_pre_attn_scalar": _query_scale(values, blocks_of_27b=62),
+        "attn_logit_softcapping": None,
+        "final_logit_softcapping": keys.get("final_logit_softcapping"),
+        "sliding_window": keys.count("attention.sliding_window"),
+        "layer_types": [
+            "sliding_attention" if (block + 1) % 6 else "full_attention"
+            for block in range(values["num_hidden_layers"])
+        ],
+        "rope_parameters": {
+            "full_attention": values["rope_parameters"],
+            "sliding_attention": {"rope_theta": local, "rope_type": "default"},
+        },
     }
 
 
@@ -243,6 +271,13 @@ _GEMMA2 = replace(
     },
     settings=_gemma2_settings,
 )
+_GEMMA3 = replace(
+    _GEMMA2,
+    model_type="gemma3_text",
+    published_class="Gemma3ForCausalLM",
+    block={**_GEMMA2.block, **_QUERY_KEY_NORM},
+    settings=_gemma3_settings,
+)
 
 ARCHITECTURES: Mapping[str, Callable[[GGUFFile], Architecture]] = {
     "llama": _llama,
@@ -251,5 +286,6 @@ ARCHITECTURES: Mapping[str, Callable[[GGUFFile], Architecture]] = {
     "qwen3moe": lambda file: _QWEN3_MOE,
     "gemma": lambda file: _GEMMA,
     "gemma2": lambda file: _GEMMA2,
+    "gemma3": lambda file: _GEMMA3,
 }
 """general.architecture -> its entry, which may depend on the file."""
