@@ -116,6 +116,32 @@ def test_files_of_absurd_size_are_not_read(name, tmp_path):
         tokens.load(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.txt", "tok512.bin"])
+def test_changed_bytes_are_refused_or_give_a_tokenizer(name, kinds, data, tmp_path):
+    kinds["wordpiece"].save(tmp_path)
+    whole = {
+        "tokenizer.json": (tmp_path / "tokenizer.json").read_bytes(),
+        "vocab.txt": "\n".join(kinds["wordpiece"].rust.get_vocab()).encode(),
+        "tok512.bin": (data / "stories260K" / "tok512.bin").read_bytes(),
+    }[name]
+    (tmp_path / "tokenizer.json").unlink()
+    rng, refused = random.Random(10), 0
+    for _ in range(60):
+        content = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            place = rng.randrange(len(content))
+            content[place : place + rng.randrange(3)] = rng.randbytes(rng.randrange(3))
+        (tmp_path / name).write_bytes(content)
+        try:
+            ours = tokens.load(tmp_path)
+        except LmwrightError:
+            refused += 1
+            continue
+        assert ours.stream_decoder()
+        assert isinstance(ours.encode("the string"), list)
+    assert refused
+
+
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path):
     (tmp_path / "tokenizer.json").mkdir()
     with pytest.raises(LmwrightError, match="not a file"):
@@ -129,6 +155,23 @@ def test_damaged_configs_are_refused(name, content, kinds, tmp_path):
     (tmp_path / "tokenizer_config.json").write_text("{}")
     (tmp_path / name).write_text(content)
     with pytest.raises(LmwrightError):
+        tokens.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("chat_template.jinja", b"\xff", "UTF-8"),
+        ("tokenizer_config.json", b'{"chat_template": 7}', "chat_template"),
+        ("tokenizer_config.json", b'{"do_lower_case": "yes"}', "do_lower_case"),
+        ("tokenizer_config.json", b'{"added_tokens_decoder": {"3": {"content": 1}}}', "token"),
+        ("added_tokens.json", b'{"a": {}}', "added_tokens"),
+    ],
+)
+def test_odd_values_beside_a_vocabulary_are_refused(name, content, message, tmp_path):
+    (tmp_path / "vocab.txt").write_text("[UNK]\nthe\n")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(LmwrightError, match=message):
         tokens.load(tmp_path)
 
 

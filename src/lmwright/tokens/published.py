@@ -13,7 +13,7 @@ from tokenizers import AddedToken, processors
 
 from lmwright.core.errors import LmwrightError
 from lmwright.tokens import byte_level, llama2c, sentencepiece, wordpiece
-from lmwright.tokens.roles import ROLES, token_name
+from lmwright.tokens.roles import ROLES, flag, token_name
 
 # The largest published vocabulary, Gemma's tokenizer.json, has 33 MB.
 LARGEST_BYTES = 256 * 2**20
@@ -132,8 +132,8 @@ def _sentencepiece(
     model = sentencepiece.read(read_bytes(files[0]), files[0])
     rust = sentencepiece.convert(model, files[0])
     ends_texts = model.bos is None
-    before = _flag(config, "add_bos_token", not ends_texts)
-    after = _flag(config, "add_eos_token", ends_texts)
+    before = flag(config, "add_bos_token", not ends_texts)
+    after = flag(config, "add_eos_token", ends_texts)
     bos, eos = model.bos if before else None, model.eos if after else None
     # A pair of T5's is all of one kind; LLaMA's second part is of the second.
     surround(rust, bos, eos, second_type=0 if ends_texts else 1)
@@ -191,7 +191,7 @@ def _byte_level(
 ) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
     vocabulary = byte_level.read_vocabulary(read_bytes(files[0]), files[0])
     merges = byte_level.read_merges(read_bytes(files[1]), files[1])
-    prefix = _flag(config, "add_prefix_space", False)
+    prefix = flag(config, "add_prefix_space", False)
     return (
         byte_level.convert(vocabulary, merges, files[1], prefix=prefix),
         byte_level.names(vocabulary),
@@ -223,18 +223,18 @@ def _add_stated_tokens(rust: tokenizers.Tokenizer, folder: Path, config: dict[st
     Raises:
         LmwrightError: if one would get another id.
     """
-    stated = {
-        token_id: AddedToken(name, special=True, normalized=False)
-        for name, token_id in _object(folder / "added_tokens.json").items()
-    }
+    stated: dict[int, AddedToken] = {}
+    file = folder / "added_tokens.json"
+    for name, token_id in _object(file).items():
+        if type(token_id) is not int:
+            raise LmwrightError(f"{file}: the id of {name!r} is {token_id!r}, not a number")
+        stated[token_id] = AddedToken(name, special=True, normalized=False)
     decoder = config.get("added_tokens_decoder", {})
-    for token_id, entry in decoder.items() if isinstance(decoder, dict) else []:
-        name = token_name({"token": entry}, "token")
-        if name is not None and token_id.isdigit():
+    for number, entry in decoder.items() if isinstance(decoder, dict) else []:
+        content = token_name({"token": entry}, "token")
+        if content is not None and number.isdecimal():
             special = isinstance(entry, dict) and bool(entry.get("special"))
-            stated[int(token_id)] = AddedToken(name, special=special, normalized=False)
-    if not all(type(token_id) is int for token_id in stated):
-        raise LmwrightError(f"{folder / 'added_tokens.json'}: an id is not a number")
+            stated[int(number)] = AddedToken(content, special=special, normalized=False)
     for token_id, token in sorted(stated.items()):
         add = rust.add_special_tokens if token.special else rust.add_tokens
         add([token])
@@ -244,11 +244,6 @@ def _add_stated_tokens(rust: tokenizers.Tokenizer, folder: Path, config: dict[st
                 f"place in the vocabulary is {rust.token_to_id(token.content)}",
                 hint="the vocabulary belongs to another model, or it is cut short",
             )
-
-
-def _flag(config: dict[str, Any], key: str, default: bool) -> bool:
-    value = config.get(key)
-    return default if value is None else bool(value)
 
 
 def _object(file: Path) -> dict[str, Any]:
@@ -267,8 +262,15 @@ def _object(file: Path) -> dict[str, Any]:
 def _chat_template(folder: Path, config: dict[str, Any]) -> str | None:
     file = folder / "chat_template.jinja"
     if file.exists():
-        return read_bytes(file).decode("utf-8")
+        try:
+            return read_bytes(file).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise LmwrightError(f"{file} is not UTF-8 text: {error}") from error
     value = config.get("chat_template")
     if isinstance(value, list):  # several, by name
-        value = next((entry["template"] for entry in value if entry["name"] == "default"), None)
+        named = [entry for entry in value if isinstance(entry, dict)]
+        found = (e.get("template") for e in named if e.get("name") == "default")
+        value = next(found, None)
+    if value is not None and not isinstance(value, str):
+        raise LmwrightError("tokenizer_config.json: chat_template is not a text")
     return value

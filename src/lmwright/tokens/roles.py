@@ -35,6 +35,18 @@ def token_name(config: Mapping[str, Any], key: str) -> str | None:
     return value
 
 
+def flag(config: Mapping[str, Any], key: str, default: bool) -> bool:
+    """A switch in tokenizer_config.json; `default` where it is absent or null.
+
+    Raises:
+        LmwrightError: if it is neither true nor false.
+    """
+    value = config.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise LmwrightError(f"tokenizer_config.json: {key} is {value!r}, not true or false")
+    return default if value is None else value
+
+
 def special_roles(config: Mapping[str, Any], special: Collection[str]) -> dict[str, str]:
     """The token of each role that is filled.
 

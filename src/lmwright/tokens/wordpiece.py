@@ -12,6 +12,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from lmwright.core.errors import LmwrightError
+from lmwright.tokens.roles import flag
 
 PAD, UNKNOWN, START, SEPARATOR, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNKNOWN, START, SEPARATOR, MASK)
@@ -55,15 +56,18 @@ def convert(vocabulary: dict[str, int], config: dict[str, Any]) -> tokenizers.To
             `tokenize_chinese_chars` count. Without `do_lower_case` the vocabulary tells: one
             without capitals was made of lower-cased text.
     """
-    lowercase = config.get("do_lower_case")
-    if lowercase is None:
-        words = vocabulary.keys() - set(SPECIAL_TOKENS)
-        lowercase = not any(w != w.lower() for w in words if not w.startswith("["))
+    words = vocabulary.keys() - set(SPECIAL_TOKENS)
+    lower = not any(word != word.lower() for word in words if not word.startswith("["))
+    lowercase = flag(config, "do_lower_case", lower)
     rust = tokenizers.Tokenizer(
         models.WordPiece(vocabulary, unk_token=UNKNOWN, max_input_chars_per_word=LONGEST_WORD)
     )
-    strip_accents, chinese = config.get("strip_accents"), config.get("tokenize_chinese_chars", True)
-    prepare(rust, lowercase=bool(lowercase), strip_accents=strip_accents, chinese=bool(chinese))
+    prepare(
+        rust,
+        lowercase=lowercase,
+        strip_accents=flag(config, "strip_accents", lowercase),
+        chinese=flag(config, "tokenize_chinese_chars", True),
+    )
     rust.add_special_tokens([token for token in SPECIAL_TOKENS if token in vocabulary])
     return rust
 
