@@ -251,6 +251,7 @@ def test_every_truncation_is_one_clear_error(tmp_path):
         refused(whole[:length], tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
 def test_changed_bytes_are_read_or_refused(tmp_path):
     gguf_cases.reference("llama 3", 0, tmp_path / "folder")
     gguf_cases.write("llama 3", tmp_path / "folder", tmp_path / "whole.gguf", "q8_0")
