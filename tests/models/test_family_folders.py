@@ -62,8 +62,15 @@ def same_weights(one, other):
         assert torch.equal(weight, again[name]), name
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(
+    ("dtype", "tied"),
+    [
+        (torch.float32, True),
+        (torch.bfloat16, False),
+        pytest.param(torch.float32, False, marks=pytest.mark.slow),
+        pytest.param(torch.bfloat16, True, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("seed", every_seed(6, fast=1))
 @pytest.mark.parametrize("family", DECODERS)
 def test_round_trip_is_identical_to_the_bit(family, seed, tied, dtype, tmp_path):
@@ -88,8 +95,19 @@ def test_round_trip_is_identical_to_the_bit(family, seed, tied, dtype, tmp_path)
         assert torch.equal(weight, written[name]), name
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize(("family", "task"), HEADED)
+@pytest.mark.parametrize(
+    ("family", "task", "side"),
+    [
+        pytest.param(
+            family,
+            task,
+            side,
+            marks=[] if (number + (side == "left")) % 2 else pytest.mark.slow,
+        )
+        for number, (family, task) in enumerate(HEADED)
+        for side in ("left", "right")
+    ],
+)
 def test_every_head_equals_the_reference(family, task, side, tmp_path):
     first, second, third = (tmp_path / name for name in ("first", "second", "third"))
     labels = {"reward": 1}.get(task, 3)
@@ -140,7 +158,16 @@ def _results(task, expected, found, mask):
         ("backbone", "token_classification"),
     ],
 )
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "bloom", "mixtral"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "llama",
+        *(
+            pytest.param(f, marks=pytest.mark.slow)
+            for f in ("gpt2", "gpt_neox", "bloom", "mixtral")
+        ),
+    ],
+)
 def test_another_task_keeps_the_stack_and_draws_its_own_head(family, published, wanted, tmp_path):
     config = hf_config(family, 0, tie_word_embeddings=False)
     publish(config, 0, tmp_path, task=published)

@@ -31,5 +31,14 @@ def ours(name: str) -> Activation:
 
 
 def published(name: Activation) -> str:
-    """The first published name of one of ours."""
-    return next(theirs for theirs, own in _OURS.items() if own == name)
+    """The first published name of one of ours.
+
+    Raises:
+        LmwrightError: if it has none, being one family's own.
+    """
+    for theirs, own in _OURS.items():
+        if own == name:
+            return theirs
+    raise LmwrightError(
+        f"config.json cannot express activation {name!r}", hint="keep the family that the model has"
+    )
