@@ -4,7 +4,7 @@ import contextlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from lmwright.core.errors import LmwrightError
 from lmwright.core.files import read_json, replaced_folder, write_json
 from lmwright.models import families, llama2c, sentence_folder
 from lmwright.models.assembly import assemble, published_weights
+from lmwright.models.classic_config import MODEL_TYPES
 from lmwright.models.config import Task, TransformerConfig
 from lmwright.models.foreign import Foreign
 from lmwright.models.foreign_exchange import load_foreign, save_foreign
@@ -87,6 +88,10 @@ def load(
         raise LmwrightError(f"{path} is a file; transformers opens folders")
     else:
         values, weights = _read_file(path, dtype)
+    if values.get("model_type") in MODEL_TYPES:
+        from lmwright.models.folders import load_classic  # it makes folders by this module
+
+        return load_classic(path, dtype=dtype)
     if "quantization_config" in values:
         raise LmwrightError(
             f"{path} holds quantised weights",
@@ -136,7 +141,11 @@ def save(
             save_foreign(model, temporary, eos_token_id, max_shard_bytes=max_shard_bytes)
         return
     config = model.config
-    assert isinstance(config, TransformerConfig)
+    if not isinstance(config, TransformerConfig):
+        from lmwright.models.folders import save_classic
+
+        save_classic(cast(Any, model), folder, tokenizer=tokenizer)
+        return
     write_folder(
         config,
         published_weights(model),

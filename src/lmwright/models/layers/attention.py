@@ -13,7 +13,7 @@ from lmwright.models.config import TransformerConfig
 
 # This very module: `attention.attend` is looked up at each call, so that a reader's own attention
 # may stand in its place.
-from lmwright.models.layers import attention
+from lmwright.models.layers import attention, flex
 from lmwright.models.layers.norms import make_norm
 from lmwright.models.layers.positions import rotate
 
@@ -147,6 +147,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule) -> Tensor:
     Returns:
         (B, H, T, K) in the dtype of `q`.
     """
+    # The fixed kernels know no cap, and compute what a window hides.
+    flexible = rule.soft_cap is not None or (rule.window is not None and rule.mask is None)
+    if q.is_cuda and flexible and not rule.dropout:
+        return flex.attend_flex(q, k, v, rule)
     # The CPU's fused kernel goes back slowly in half precision: for 16 rows of 128 (4 heads of 64)
     # 20 ms a layer against 5 ms written out and compiled; from 1,024 keys on it is even (Zen 5).
     half_on_cpu = q.dtype in (torch.bfloat16, torch.float16) and q.device.type == "cpu"
