@@ -11,9 +11,10 @@ from lmwright.corpora.datasets import Description
 from lmwright.pipeline.run import StepRun
 from lmwright.tokens import encoding, tokenizer
 from lmwright.tokens import examples as stored
-from lmwright.tokens.commands import EncodeExamplesConfig
+from lmwright.tokens.commands import EncodeExamplesConfig, TrainConfig
 from lmwright.tokens.example_steps import encode_examples
 from lmwright.tokens.packing import IGNORED
+from lmwright.tokens.steps import train
 
 
 @pytest.fixture(scope="module", params=["bpe", "wordpiece"])
@@ -191,3 +192,25 @@ def test_text_without_labels_is_refused(trained, tmp_path):
             dataset=folder,
             tokenizer=tmp_path / "words",
         )
+
+
+@pytest.mark.parametrize("column", [None, "target"])
+def test_a_tokenizer_is_learned_from_a_datasets_texts(tmp_path, column):
+    rows = [{"source": f"eins zwei {i}", "target": f"one two {i}"} for i in range(50)]
+    folder = dataset(tmp_path / "data", "translation", ("source", "target"), rows)
+    step = StepRun.standalone(tmp_path / "train")
+    train(TrainConfig(vocab_size=300, column=column), step, dataset=folder)
+    words = tokenizer.load(step.output)
+    assert len(words.encode("one two")) < len("one two") / 2
+    seen = len(words.encode("eins zwei")) < len("eins zwei") / 2
+    assert seen == (column is None)
+
+
+def test_a_tokenizer_needs_one_source_with_the_column_asked_for(tmp_path):
+    rows = [{"source": "eins", "target": "one"}] * 4
+    folder = dataset(tmp_path / "data", "translation", ("source", "target"), rows)
+    step = StepRun.standalone(tmp_path / "train")
+    with pytest.raises(LmwrightError, match="neither is given"):
+        train(TrainConfig(), step)
+    with pytest.raises(LmwrightError, match="its columns: source, target"):
+        train(TrainConfig(column="text"), step, dataset=folder)
