@@ -25,11 +25,11 @@ def hub():
 def locate(hub, tmp_path):
     """Runs `locate` in a process of its own: the library reads its settings when imported."""
 
-    def call(name, *, revision=None, **environment):
+    def call(name, *, revision=None, weights=True, **environment):
         code = (
             "import sys; from lmwright.models.hub import locate\n"
             "from lmwright.core.errors import LmwrightError\n"
-            "try: print(locate(sys.argv[1], revision=sys.argv[2] or None))\n"
+            f"try: print(locate(sys.argv[1], revision=sys.argv[2] or None, weights={weights}))\n"
             "except LmwrightError as error: print(error); sys.exit(2)\n"
             "assert 'torch' not in sys.modules"
         )
@@ -102,6 +102,12 @@ def test_only_what_is_needed_is_downloaded(hub, locate):
         "tokenizer.model",
         "vocab.txt",
     ]
+
+
+def test_what_describes_a_model_comes_without_its_weights(hub, locate):
+    done = locate("owner/name", weights=False)
+    assert os.listdir(done.stdout) == ["config.json"]
+    assert content(locate("owner/name")) == WEIGHTS
 
 
 def test_pickles_only_where_there_are_no_safetensors(hub, locate):

@@ -65,7 +65,7 @@ def test_a_folder_that_holds_no_model_is_not_asked_of_the_hub(runs):
 
 
 def test_an_owner_and_a_name_are_looked_for_on_the_hub(runs, monkeypatch, tmp_path):
-    monkeypatch.setattr(hub, "locate", lambda name: tmp_path / name)
+    monkeypatch.setattr(hub, "locate", lambda name, **_: tmp_path / name)
     assert find_model("owner/name") == tmp_path / "owner" / "name"
 
 

@@ -25,7 +25,7 @@ _WEIGHTS = ("model.safetensors", "model-*.safetensors")
 _PICKLES = ("pytorch_model.bin", "pytorch_model-*.bin")
 
 
-def locate(name: str | Path, *, revision: str | None = None) -> Path:
+def locate(name: str | Path, *, revision: str | None = None, weights: bool = True) -> Path:
     """The folder or file of a model, downloaded first if the name is a hub id.
 
     The token in HF_TOKEN is sent; with HF_HUB_OFFLINE only the cache is looked at. A download that
@@ -36,6 +36,7 @@ def locate(name: str | Path, *, revision: str | None = None) -> Path:
         name: a folder or a file here; else `owner/name` on the hub, `owner/name@revision`, or
             `owner/name/FILE.gguf` for one file of it.
         revision: branch, tag or commit of the hub; None: what `name` says, else `main`.
+        weights: whether they are downloaded; without, only what describes the model is.
 
     Returns:
         A folder with config.json and weights, or the one file.
@@ -67,8 +68,8 @@ def locate(name: str | Path, *, revision: str | None = None) -> Path:
         if not (folder / file).is_file():
             raise LmwrightError(f"{hub_id} has no file {file} on the hub")
         return folder / file
-    folder = _download(hub_id, revision, [*_BESIDE, *_WEIGHTS])
-    if not any(folder.glob("*.safetensors")):
+    folder = _download(hub_id, revision, [*_BESIDE, *_WEIGHTS] if weights else _BESIDE)
+    if weights and not any(folder.glob("*.safetensors")):
         # Only now, so that a model that has both is not downloaded twice.
         folder = _download(hub_id, folder.name, [*_BESIDE, *_WEIGHTS, *_PICKLES])
     return folder

@@ -65,7 +65,7 @@ def read_config(name: str) -> TransformerConfig:
         if not isinstance(values, dict):
             raise LmwrightError(f"{path} is not a JSON object")
         return config_from(values, path.parent)
-    folder = find_model(name)
+    folder = find_model(name, weights=False)  # a config says all that is asked
     return config_from(read_config_json(folder), folder)
 
 

@@ -16,12 +16,13 @@ def runs_folder() -> Path:
     return Path(os.environ.get("LMWRIGHT_RUNS") or "runs")
 
 
-def find_model(name: str) -> Path:
+def find_model(name: str, *, weights: bool = True) -> Path:
     """The folder with config.json that a name stands for.
 
     Args:
         name: a model folder, a run folder (its `model` is meant), the name of a run, or the
             `owner/name` of a model on the hub, which is then downloaded.
+        weights: whether a download brings them; without, only what describes the model.
 
     Raises:
         LmwrightError: if there is none; names the runs that are there.
@@ -48,7 +49,7 @@ def find_model(name: str) -> Path:
         )
     # `runs/quikstart` has the form of a hub id, but its owner is a folder that stands here.
     if name.count("/") == 1 and not here.is_absolute() and not here.parent.is_dir():
-        return hub.locate(name)
+        return hub.locate(name, weights=weights)
     raise LmwrightError(f"there is no run or model folder {name}", hint=_known_runs(name))
 
 
