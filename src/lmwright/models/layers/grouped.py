@@ -55,7 +55,9 @@ def grouped_feed_forward(
     """
     if _kernel_fits(x, down):
         return by_kernel(x, ends, inward, down, activation)
-    output: Tensor = _forward(x, ends, [*inward, down], activation)[0]
+    weights = [*inward, down]
+    trained = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *weights))
+    output: Tensor = _forward(x, ends, weights, activation, trained)[0]
     return output
 
 
@@ -83,22 +85,27 @@ def _kernel_fits(x: Tensor, down: Tensor) -> bool:
 
 @torch.library.custom_op("lmwright::experts", mutates_args=())
 def _forward(
-    x: Tensor, ends: Tensor, weights: list[Tensor], activation: str
+    x: Tensor, ends: Tensor, weights: list[Tensor], activation: str, trained: bool
 ) -> tuple[Tensor, Tensor]:
-    """The output, and what its backward needs: (1 or 2, N, I), the input of the activation."""
+    """The output and, where `trained`, what a backward needs: (1 or 2, N, I), see `_kept`."""
     *inward, down = weights
-    output = torch.empty_like(x)
-    before = x.new_empty(len(inward), len(x), down.shape[2])
+    output, kept = torch.empty_like(x), _kept(x, weights, trained)
     # All of one expert's products before the next one's: what is between them stays in the cache.
     for expert, rows, count in _segments(ends, len(x)):
         if not count:
             continue
-        for weight, result in zip(inward, before, strict=True):
-            _product(x[rows], weight[expert].t(), result[rows])
-        hidden = activate(before[:, rows].unbind(), activation)
-        _product(hidden, down[expert].t(), output[rows])
+        before = [
+            _product(x[rows], weight[expert].t(), part[rows] if trained else None)
+            for weight, part in zip(inward, kept, strict=True)
+        ]
+        _product(activate(before, activation), down[expert].t(), output[rows])
     output[int(ends[-1]) :].zero_()
-    return output, before
+    return output, kept
+
+
+def _kept(x: Tensor, weights: list[Tensor], trained: bool) -> Tensor:
+    """Room for the inputs of the activation; none where no backward will ask for them."""
+    return x.new_empty(len(weights) - 1, x.shape[0] if trained else 0, weights[-1].shape[2])
 
 
 @torch.library.custom_op("lmwright::experts_backward", mutates_args=())
@@ -189,9 +196,10 @@ def _activate_backward(
 
 
 @_forward.register_fake
-def _(x: Tensor, ends: Tensor, weights: list[Tensor], activation: str) -> tuple[Tensor, Tensor]:
-    inner = x.new_empty(len(weights) - 1, x.shape[0], weights[-1].shape[2])
-    return torch.empty_like(x), inner
+def _(
+    x: Tensor, ends: Tensor, weights: list[Tensor], activation: str, trained: bool
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), _kept(x, weights, trained)
 
 
 @_backward.register_fake
@@ -208,7 +216,7 @@ def _(
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, ends, weights, ctx.activation = inputs
+    x, ends, weights, ctx.activation, _ = inputs
     # Nobody uses the second output but the backward: no gradient of zeros is made for it.
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(x, ends, output[1], *weights)
@@ -217,12 +225,12 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
 def _differentiate(ctx: Any, grad: Tensor | None, _: None) -> tuple[Any, ...]:
     x, ends, before, *weights = ctx.saved_tensors
     if grad is None:
-        return None, None, [None] * len(weights), None
+        return None, None, [None] * len(weights), None, None
     train = any(ctx.needs_input_grad[2])
     grad_x, *grad_weights = _backward(
         grad.contiguous(), x, before, ends, weights, ctx.activation, train
     )
-    return grad_x, None, grad_weights or [None] * len(weights), None
+    return grad_x, None, grad_weights or [None] * len(weights), None, None
 
 
 _forward.register_autograd(_differentiate, setup_context=_remember)
