@@ -38,7 +38,7 @@ def wire(
             nearest(wrong, step_type.inputs),
         )
     wired: dict[str, tuple[str | Path, ...]] = {}
-    for name, kind in (step_type.inputs | named).items():
+    for name, kind in {**step_type.inputs, **named}.items():
         given = inputs.get(name, [name] if name in kinds else [])
         candidates = [given] if isinstance(given, str) else given
         at = (*path, "inputs", name)
