@@ -181,7 +181,8 @@ class Ours:
             Replay(job),
             adamw(model, job),
             replace(self.plan, steps=job.steps),
-            settings=LoopSettings(clip=1.0, warmup=0.0, decay=1.0, floor=1.0 / job.steps),
+            # 1 - step / steps, as the peers' schedulers have it.
+            settings=LoopSettings(clip=1.0, schedule="linear", warmup=0.0, floor=1.0 / job.steps),
             callbacks=[clock],
         )
         clock.times = [time.perf_counter()]
