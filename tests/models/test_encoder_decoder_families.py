@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSeq2SeqLM
 
 from lmwright import models
 from lmwright.core.errors import LmwrightError
@@ -232,6 +233,19 @@ def test_greedy_text_equals_the_reference(family, tmp_path):
 
     assert torch.equal(torch.cat(written, 1)[:, : text.shape[1]], text)
     assert text.shape[1] > 10
+
+
+@pytest.mark.parametrize("family", ENCODER_DECODERS)
+def test_transformers_knows_from_our_folder_how_to_begin_and_end(family, tmp_path):
+    reference(family, TASK, 1, tmp_path / "first", **({"num_layers": 3} if "t5" in family else {}))
+    models.save(models.load(tmp_path / "first"), tmp_path / "second")
+
+    opened = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "second")
+
+    given = opened.generation_config
+    start = opened.config.decoder_start_token_id
+    assert (given.decoder_start_token_id, given.eos_token_id) == (start, EOS)
+    assert opened.generate(torch.full((1, 4), FIRST), max_new_tokens=3)[0, 0] == start
 
 
 def test_t5_v1_1_as_its_authors_published_it(tmp_path):

@@ -12,7 +12,7 @@ from lmwright.core.errors import LmwrightError
 from lmwright.models import families
 from lmwright.models.build import build
 from lmwright.models.config import HeadConfig, TransformerConfig
-from lmwright.models.heads import pool
+from lmwright.models.pooling import pool
 from tests.models.cases import fill, relative
 from tests.models.transformers_cases import (
     ENCODERS,
