@@ -94,6 +94,8 @@ def test_a_published_model_gets_another_head(family, tmp_path):
         again = models.load(tmp_path, task=task)
         for name, weight in model.state_dict().items():
             assert torch.equal(weight, again.state_dict()[name])
+            if name == "head.project.weight" and task == "reward":
+                assert len(weight) == 1
             if name.startswith("backbone."):
                 assert torch.equal(weight, stack[name.removeprefix("backbone.")])
 
@@ -146,6 +148,17 @@ def test_a_reward_is_one_score_and_transformers_reads_it(tmp_path):
     assert model(tokens, mask).logits.shape == (3, 1)
     logits = opened(tokens, attention_mask=mask).logits
     assert relative(model(tokens, mask).logits, logits) <= 1e-5
+
+
+def test_a_published_classifier_with_one_output_is_a_reward(tmp_path):
+    expected = reference("bert", "sequence_classification", 0, tmp_path / "one", num_labels=1)
+    tokens = tokens_of(expected, 0)
+    reference("bert", "sequence_classification", 0, tmp_path / "three", num_labels=3)
+
+    found = models.load(tmp_path / "one", task="reward")(tokens).logits
+
+    assert relative(found, expected(tokens).logits) <= 1e-5
+    assert models.load(tmp_path / "three", task="reward")(tokens).logits.shape == (3, 1)
 
 
 def tagged(model, seed):

@@ -262,6 +262,8 @@ class Family:
             count = len(labels) or values.get("num_labels") or layout.get("num_labels", 2)
             named = labels != _default_labels(len(labels))
             layout |= {"num_labels": count, "labels": labels if named else ()}
+        if task == "reward":
+            layout |= {"num_labels": 1, "labels": ()}
         own = values.get(OWN_HEAD)
         if isinstance(own, Mapping) and own.get("task") == task:
             layout |= own
