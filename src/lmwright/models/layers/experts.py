@@ -134,7 +134,7 @@ class Experts(nn.Module):
         output = grouped_feed_forward(rows, plan.ends, inward, down, self.activation)
         chosen = _take(output, plan.rows.view(-1), plan.order[None])
         weighted = chosen.view(choices, number, -1) * routing.weights.t()[:, :, None]
-        return weighted.sum(0).to(tokens.dtype)
+        return _sum(weighted).to(tokens.dtype)
 
     def _operands(self, tokens: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
         """Tokens, [gate and] up, and down, in the type that `nn.Linear` would multiply them in."""
@@ -187,10 +187,18 @@ class _Take(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (back,) = ctx.saved_tensors
-        total, *others = grad[back].unbind()
-        for other in others:  # a sum over the first dimension takes ten times as long in bfloat16
-            total = total + other
-        return total, None, None
+        return _sum(grad[back]), None, None
+
+
+def _sum(parts: Tensor) -> Tensor:
+    """parts.sum(0) of (k, N, D), one after another.
+
+    The library's own takes twice as long, and in bfloat16 ten times (2 x 1,024 x 512, Zen 5).
+    """
+    total, *others = parts.unbind()
+    for other in others:
+        total = total + other
+    return total
 
 
 def auxiliary_losses(model: nn.Module) -> dict[str, Tensor]:
