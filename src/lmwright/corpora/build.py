@@ -37,6 +37,8 @@ def kinds(config: BuildConfig) -> set[RecordKind]:
     """
     if config.path == PYTHON_DOCS:
         return set(_ALL_KINDS)
+    if config.path.startswith(CATALOG) and not _is_here(config):
+        return {"text"}  # a plan can be looked at without the data; building says what is missing
     return record_kinds(source_of(config), text_column=config.text_column)
 
 
@@ -44,7 +46,19 @@ def reads(config: BuildConfig) -> list[Path]:
     """The user's files, whose content decides whether the corpus must be built again."""
     if config.path == PYTHON_DOCS:
         return []
+    if config.path.startswith(CATALOG) and not _is_here(config):
+        return []
     return sorted({source.path for source in find_files(source_of(config), None)})
+
+
+def _is_here(config: BuildConfig) -> bool:
+    """Whether the files of a set of the catalogue are on this machine."""
+    dataset = catalog.find(config.path.removeprefix(CATALOG))
+    try:
+        catalog.official_files(dataset)
+    except LmwrightError:
+        return False
+    return True
 
 
 def source_of(config: BuildConfig) -> str:

@@ -55,8 +55,10 @@ def transformer_config(
     values = {key: value for key, value in wanted.items() if key in family.fields}
     values |= config.shape if isinstance(config, PretrainConfig) else {}
     try:
-        return TransformerConfig.model_validate(family.fresh(**values))
+        made = TransformerConfig.model_validate(family.fresh(**values))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "shape"
         raise LmwrightError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from error
+    made.to_hf()  # what the family cannot write down is told now, not when the model is saved
+    return made
