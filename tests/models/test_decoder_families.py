@@ -186,9 +186,11 @@ def test_gradients_equal_the_reference(family, seed, tmp_path):
     published = load_file(tmp_path / "gradients" / "model.safetensors")
     found = published_weights(ours)
     assert found.keys() == published.keys()
+    largest = max(gradient.abs().max() for gradient in published.values())
     for name, gradient in published.items():
-        if gradient.count_nonzero() == 0:  # an expert that no token chose
-            assert found[name].count_nonzero() == 0, name
+        if gradient.abs().max() <= 1e-6 * largest:
+            # Nothing but rounding: experts without a token, a router whose only choice weighs 1.
+            assert found[name].abs().max() <= 1e-6 * largest, name
         else:
             assert relative(found[name], gradient) <= 1e-4, name
 

@@ -191,24 +191,25 @@ def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule) ->
         bias = mask.masked_fill(hidden, 0.0).to(q.dtype).expand(*q.shape[:3], k.shape[2])
         flat = (bias.flatten(0, 1), q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2))
         scores = torch.baddbmm(*flat, alpha=scale).view(bias.shape)
-        mask = ~hidden
+        mask = mask.masked_fill(~hidden, 0.0)
     elif rule.soft_cap is not None:  # rounded at each step, too
         scores = (q @ k.transpose(-2, -1)) * scale
         scores = torch.tanh(scores / rule.soft_cap) * rule.soft_cap
     else:
         scores = (q * scale) @ k.transpose(-2, -1)
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    if mask is None:
-        weights = scores.softmax(-1)
-    else:
+    if mask is not None:
         if mask.dtype == torch.bool:
             mask = torch.zeros(mask.shape, device=q.device).masked_fill(~mask, -torch.inf)
-        # Softmax of a row that is all -inf is NaN: such rows are evened out, then set to 0.
-        blind = mask.amax(-1, keepdim=True) == -torch.inf
-        weights = (scores + mask.clamp(min=-1e30)).softmax(-1).masked_fill(blind, 0.0)
+        # Softmax of a row that is all -inf is NaN: such rows are evened out here.
+        scores = scores + mask.clamp(min=-1e30)
+    weights = scores.softmax(-1)
     if rule.dropout:
         weights = F.dropout(weights, rule.dropout)
-    return weights.to(v.dtype) @ v
+    output = weights.to(v.dtype) @ v
+    if rule.mask is None or mask is None:
+        return output  # causal or not, with a window or not, a query sees itself
+    return output.masked_fill(mask.amax(-1, keepdim=True) == -torch.inf, 0.0)
 
 
 class Attention(nn.Module):

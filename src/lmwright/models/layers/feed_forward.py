@@ -18,15 +18,17 @@ def _gelu_new(x: Tensor) -> Tensor:
     """The same by GPT-2's own code: rounded at each step where half-precision models are run."""
     if not _run_in_half_precision(x):
         return _gelu_tanh(x)
-    inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * torch.pow(x, 3.0))
-    return 0.5 * x * (1.0 + torch.tanh(inner))
+    # In place: memory, not arithmetic, is what these steps cost.
+    inner = x.pow(3.0).mul_(0.044715).add_(x).mul_(math.sqrt(2.0 / math.pi))
+    return inner.tanh_().add_(1.0).mul_(0.5 * x)
 
 
 def _gelu_bloom(x: Tensor) -> Tensor:
     """The same by BLOOM's own code."""
     if not _run_in_half_precision(x):
         return _gelu_tanh(x)
-    return x * 0.5 * (1.0 + torch.tanh(0.79788456 * x * (1 + 0.044715 * x * x)))
+    inner = (0.044715 * x).mul_(x).add_(1.0).mul_(0.79788456 * x)
+    return inner.tanh_().add_(1.0).mul_(0.5 * x)
 
 
 def _run_in_half_precision(x: Tensor) -> bool:

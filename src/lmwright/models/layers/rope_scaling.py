@@ -82,5 +82,7 @@ def _yarn(frequencies: Tensor, scaling: RopeScaling, window: int, theta: float) 
     low, high = max(low, 0), min(high, width - 1)
     high = high if high > low else low + 0.001
     index = torch.arange(len(frequencies), dtype=torch.float32, device=frequencies.device)
-    divided = ((index - low) / (high - low)).clamp(0, 1)
-    return frequencies * (1 - divided) + frequencies / scaling.factor * divided
+    kept = 1 - ((index - low) / (high - low)).clamp(0, 1)
+    # In this order, as published models round it: far positions show it.
+    divided = 1.0 / (scaling.factor * theta ** (2 * index / width))
+    return divided * (1 - kept) + frequencies * kept
