@@ -36,6 +36,11 @@ OWN = {
 }
 
 
+def turns(*contents):
+    roles = ("user", "assistant")
+    return [{"role": roles[i % 2], "content": text} for i, text in enumerate(contents)]
+
+
 @pytest.mark.parametrize("task", OWN)
 def test_own_rows_are_known_by_their_columns(tmp_path, task):
     step = built(tmp_path / "step", path=jsonl(tmp_path / "mine.jsonl", OWN[task]))
@@ -91,6 +96,8 @@ def test_files_named_as_splits_are_those_splits(tmp_path):
         ({"tokens": ["a"], "tags": ["O", "O"]}, "1 tokens and 2 tags"),
         ({"tokens": [""], "tags": ["O"]}, "no text, or empty"),
         ({"source": "x", "target": None}, "no text in target"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "role 'robot'"),
+        ({"messages": turns("hello")}, "nothing to learn from"),
         (
             {"context": "c", "question": "q", "answers": {"text": ["d"], "answer_start": [0]}},
             "not at character 0",
@@ -137,3 +144,75 @@ def test_the_step_reads_the_data_and_the_module_that_knows_it(real_data):
         "eng.testb",
     ]
     assert all(file.is_file() for file in files)
+
+
+def test_a_chat_gives_a_pair_for_each_answer(tmp_path):
+    system = {"role": "system", "content": "be kind"}
+    chats = [{"messages": [system, *turns(f"q{i}", "a", "and b?", f"b{i}")]} for i in range(30)]
+    step = built(tmp_path / "step", path=jsonl(tmp_path / "chats.jsonl", chats))
+    description = Description.read(step.output)
+    assert description.task == "dialogue"
+    assert description.columns == ("source", "target")
+    assert sum(description.rows.values()) == 60
+    for split in description.rows:
+        rows = read_rows(step.output, split)
+        # Both pairs of a chat lie on one side.
+        for first, second in zip(rows[::2], rows[1::2], strict=True):
+            number = first["source"].removeprefix("be kind\nq")
+            assert first["target"] == "a"
+            assert second["source"] == f"be kind\nq{number}\na\nand b?"
+            assert second["target"] == f"b{number}"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "q {}", "completion": "a"},
+        {"instruction": "q {}", "output": "a"},
+        {"question": "q {}", "answer": "a"},
+        {"conversations": [{"from": "human", "value": "q {}"}, {"from": "gpt", "value": "a"}]},
+        {"messages": [{"role": "user", "content": "q {}"}], "answer": "a"},
+        {"messages": [*turns("q {}", "a"), {"role": "user", "content": "thanks"}]},
+    ],
+)
+def test_chats_come_in_every_form_that_a_corpus_has(tmp_path, row):
+    text = json.dumps(row)
+    rows = [json.loads(text.replace("{}", str(i))) for i in range(20)]
+    step = built(tmp_path / "step", path=jsonl(tmp_path / "chats.jsonl", rows))
+    found = [r for split in ("train", "validation", "test") for r in read_rows(step.output, split)]
+    assert sorted(r["source"] for r in found) == sorted(f"q {i}" for i in range(20))
+    assert {r["target"] for r in found} == {"a"}
+
+
+def test_pairs_are_a_conversation_where_that_is_said(tmp_path):
+    file = jsonl(tmp_path / "pairs.jsonl", OWN["translation"])
+    step = built(tmp_path / "step", path=file, task="dialogue")
+    assert Description.read(step.output).task == "dialogue"
+
+
+def test_questions_are_asked_about_the_best_known_names(tmp_path, monkeypatch):
+    monkeypatch.delenv("LMWRIGHT_DATA", raising=False)  # no file is needed
+    few, more = (
+        built(tmp_path / str(count), source="python_questions", names=count) for count in (20, 30)
+    )
+    rows = {split: read_rows(few.output, split) for split in ("train", "validation", "test")}
+    assert len({row["name"] for row in rows["train"]}) == len(rows["test"]) == 20
+    assert len(rows["train"]) > 700
+    # What is asked about a name does not hang on how many others there are.
+    assert read_rows(more.output, "train")[: len(rows["train"])] == rows["train"]
+    asked = {split: {row["source"] for row in part} for split, part in rows.items()}
+    assert not asked["train"] & (asked["validation"] | asked["test"])
+    for row in rows["train"] + rows["test"]:
+        assert row["name"] in row["source"].rpartition("\n")[2]
+    answers = {row["name"]: row["target"] for row in rows["train"]}
+    assert all(answers[row["name"]] == row["target"] for row in rows["test"])
+
+
+def test_only_a_set_about_names_can_be_limited_to_some(tmp_path, real_data):
+    with pytest.raises(LmwrightError, match="about no names"):
+        built(tmp_path / "step", source="sst2", names=10)
+
+
+def test_the_code_that_makes_the_questions_is_read():
+    names = {file.name for file in reads(DatasetConfig(source="python_questions"))}
+    assert {"python_questions.py", "wordings.py", "python_names.py", "dialogues.py"} <= names

@@ -135,6 +135,22 @@ def test_targets_end_and_decoders_start(words):
     assert (len(kept.ids[1]), kept.cut, kept.left_out) == (40, 1, 0)
 
 
+def test_a_long_conversation_keeps_its_last_turns(words):
+    source = "\n".join(["the quick model"] * 30 + ["a string"])
+    rows = [{"source": source, "target": "a string"}, {"source": "the " * 90, "target": "x"}]
+    found = encoding.encode_sequences(
+        words, words, rows, ("source", "target"), (40, 20), drop_long=False, keep_end=True
+    )
+    kept = encoding.last_lines(words, source, 40)
+    assert source.endswith("\n" + kept)
+    assert kept.count("\n") > 1
+    assert found.ids[0] == encoding.framed(words, kept).input_ids
+    longer = "the quick model\n" + kept
+    assert len(encoding.framed(words, longer)) > 40 >= len(found.ids[0])
+    # One turn that is too long by itself is cut as any text.
+    assert (len(found.ids[1]), found.cut, found.left_out) == (40, 2, 0)
+
+
 def dataset(folder, task, columns, rows, labels=()):
     folder.mkdir()
     splits = {"train": rows, "validation": rows[:2], "test": rows[:3]}

@@ -65,6 +65,7 @@ class DatasetConfig(Config):
             "question_answering",
             "translation",
             "summarization",
+            "dialogue",
             "language_modeling",
         ]
         | None
@@ -72,6 +73,8 @@ class DatasetConfig(Config):
     """Of your own rows; without it, as their columns say."""
     language: str | None = None
     """Of a set that has several: `de`, or `de-en` from German to English; without it, the usual."""
+    names: int | None = Field(default=None, ge=1)
+    """python_questions: ask about so many names, best known first; without it, about all."""
     limit: int | None = Field(default=None, ge=1)
     """At most so many rows of each split, drawn by the seed."""
     seed: int = 0

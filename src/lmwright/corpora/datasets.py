@@ -22,6 +22,7 @@ from lmwright.corpora.catalog import Row, Task
 from lmwright.corpora.commands import DatasetConfig
 from lmwright.corpora.own_datasets import read_own
 from lmwright.corpora.sources import find_files
+from lmwright.pipeline.closure import code_digests, module_file
 
 if TYPE_CHECKING:
     from lmwright.pipeline.run import StepRun
@@ -98,6 +99,9 @@ def reads(config: DatasetConfig) -> list[Path]:
     dataset = catalog.find(config.source)
     # Found by a computed name, so the fingerprint of the code does not see it.
     files = [catalog.module_file(dataset.name)]
+    if not dataset.files:  # its rows are made by what it imports
+        modules = code_digests(catalog.module_name(dataset.name))
+        files = [file for name in modules if (file := module_file(name)) is not None]
     with contextlib.suppress(LmwrightError):
         files += catalog.official_files(dataset)
     return files
@@ -121,7 +125,7 @@ def build(config: DatasetConfig, run: "StepRun") -> None:
 
 def _published(config: DatasetConfig) -> tuple[Description, dict[str, list[Row]]]:
     dataset = catalog.find(config.source)
-    splits = _limited(catalog.rows(dataset, config.language), config)
+    splits = _limited(_about(catalog.rows(dataset, config.language), config), config)
     description = Description(
         name=dataset.name,
         task=dataset.task,
@@ -151,6 +155,19 @@ def _own(config: DatasetConfig, run: "StepRun") -> tuple[Description, dict[str, 
         split_note=note,
     )
     return description, splits
+
+
+def _about(splits: Mapping[str, list[Row]], config: DatasetConfig) -> Mapping[str, list[Row]]:
+    """The rows about the first `names` names, in every split."""
+    if config.names is None:
+        return splits
+    training = splits["train"]
+    if "name" not in training[0]:
+        raise LmwrightError(
+            f"the rows of {config.source} are about no names", hint="leave names out; see limit"
+        )
+    chosen = set(list(dict.fromkeys(row["name"] for row in training))[: config.names])
+    return {split: [row for row in rows if row["name"] in chosen] for split, rows in splits.items()}
 
 
 def _limited(splits: Mapping[str, list[Row]], config: DatasetConfig) -> dict[str, list[Row]]:

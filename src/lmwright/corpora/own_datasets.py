@@ -6,6 +6,7 @@ from typing import Any
 
 from lmwright.core.errors import LmwrightError
 from lmwright.corpora.catalog import COLUMNS, Row, Task, hash_splits
+from lmwright.corpora.dialogues import CHAT_COLUMNS, pairs_in
 from lmwright.corpora.readers import rows_of
 from lmwright.corpora.sources import Note, SourceFile, find_files
 
@@ -43,8 +44,8 @@ def read_own(path: str, task: Task | None, note: Note) -> tuple[Task, dict[str, 
     for file in files:
         for place, row in rows_of(file, note):
             found = found or task_of(place, row)
-            rows[file].append(checked(place, row, found))
-    if found is None:
+            rows[file] += rows_in(place, row, found)
+    if not any(rows.values()) or found is None:
         raise LmwrightError(f"{path} holds no row")
     if all(named.values()):
         splits: dict[str, list[Row]] = {}
@@ -79,13 +80,27 @@ def task_of(place: str, row: Mapping[str, Any]) -> Task:
     # Titles and ids are for people; own question files rarely have them.
     if task is None and {"context", "question", "answers"} <= row.keys():
         task = "question_answering"
+    if task is None and any(set(form) <= row.keys() for form in CHAT_COLUMNS):
+        task = "dialogue"
     if task is None:
-        known = "; ".join(", ".join(form) for forms in COLUMNS.values() for form in forms)
+        forms = dict.fromkeys([form for forms in COLUMNS.values() for form in forms])
+        known = "; ".join(", ".join(form) for form in [*forms, CHAT_COLUMNS[0]])
         raise LmwrightError(
             f"{place} has the columns {', '.join(map(str, row))}",
             hint=f"one of these sets is needed: {known}",
         )
     return "regression" if task == "classification" and type(row["label"]) is float else task
+
+
+def rows_in(place: str, row: Mapping[str, Any], task: Task) -> list[Row]:
+    """The row, `checked`; of a conversation one for each of the assistant's turns.
+
+    Raises:
+        LmwrightError: as `checked`, or if a conversation is malformed.
+    """
+    if task == "dialogue" and "target" not in row:
+        return list(pairs_in(place, row))
+    return [checked(place, row, task)]
 
 
 def checked(place: str, row: Mapping[str, Any], task: Task) -> Row:
@@ -177,7 +192,7 @@ def _hashed(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 def _key(row: Row) -> str:
     """What must not be on two sides: the text that is asked about."""
-    for column in ("context", "sentence1", "text", "source", "dialogue"):
+    for column in ("opening", "context", "sentence1", "text", "source", "dialogue"):
         if column in row:
             return str(row[column])
     return " ".join(row["tokens"])

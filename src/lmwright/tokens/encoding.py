@@ -1,5 +1,6 @@
 """From the rows of a dataset to encoded examples, one function per task."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -35,7 +36,7 @@ class Collected:
         self, task: Task, tokenizer: Tokenizer, decoder_start_token_id: int | None = None
     ) -> Examples:
         """The collected examples as flat arrays."""
-        sequences = task in ("translation", "summarization")
+        sequences = task in ("translation", "summarization", "dialogue")
         labels: Any
         if sequences or task == "tagging":
             labels = _flat(self.labels, np.int32)
@@ -227,6 +228,7 @@ def encode_sequences(
     lengths: tuple[int, int],
     *,
     drop_long: bool,
+    keep_end: bool = False,
 ) -> Collected:
     """Sources and targets, both framed.
 
@@ -237,24 +239,39 @@ def encode_sequences(
         lengths: S and U at most.
         drop_long: leave out what is longer (training: a cut target teaches to stop anywhere);
             else it is cut.
+        keep_end: of a source that is longer, leave out the first lines instead: in a conversation
+            the last turn is the one to answer.
     """
     result = Collected()
     for number, row in enumerate(rows):
         source, target = (row[column] for column in columns)
+        whole = source
+        if keep_end:
+            source = last_lines(tokenizer, source, lengths[0])
         ids = framed(tokenizer, source).input_ids
         labels = target_ids(target_tokenizer, target)
         long = len(ids) > lengths[0] or len(labels) > lengths[1]
         if (long and drop_long) or not source.strip() or not target.strip():
             result.left_out += 1
             continue
+        result.cut += long or source != whole
         if long:
-            result.cut += 1
             ids = framed(tokenizer, source, max_length=lengths[0]).input_ids
             labels = target_ids(target_tokenizer, target, lengths[1])
         result.ids.append(ids)
         result.labels.append(labels)
         result.rows.append(number)
     return result
+
+
+def last_lines(tokenizer: Tokenizer, text: str, max_length: int) -> str:
+    """As many of the last lines as fit, framed, into `max_length` tokens; one at least."""
+    lines = text.split("\n")
+
+    def fits(start: int) -> bool:
+        return len(framed(tokenizer, "\n".join(lines[start:]))) <= max_length
+
+    return "\n".join(lines[bisect_left(range(len(lines) - 1), True, key=fits) :])
 
 
 def _fitted(

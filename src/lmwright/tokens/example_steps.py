@@ -13,7 +13,11 @@ from lmwright.tokens.commands import EncodeExamplesConfig
 from lmwright.tokens.encoding import Collected
 from lmwright.tokens.tokenizer import Tokenizer, load
 
-SEQUENCES = {"translation": ("source", "target"), "summarization": ("dialogue", "summary")}
+SEQUENCES = {
+    "translation": ("source", "target"),
+    "summarization": ("dialogue", "summary"),
+    "dialogue": ("source", "target"),
+}
 """Tasks whose answer is a text, and their columns."""
 
 
@@ -95,6 +99,7 @@ def _encode(
         SEQUENCES[task],
         (config.max_length, config.max_target_length),
         drop_long=split == "train",
+        keep_end=task == "dialogue",
     )
 
 

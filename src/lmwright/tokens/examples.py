@@ -24,7 +24,8 @@ from lmwright.corpora.catalog import Task
 from lmwright.tokens.packing import IGNORED
 
 _ARRAYS = ("input_ids", "starts", "labels", "rows", "label_starts", "token_types", "places")
-_FLAT = ("tagging", "translation", "summarization")  # tasks with more than one label per example
+# Tasks with more than one label per example.
+_FLAT = ("tagging", "translation", "summarization", "dialogue")
 
 
 @dataclass

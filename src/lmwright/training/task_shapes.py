@@ -18,6 +18,7 @@ HEADS: Mapping[str, Task] = {
     "question_answering": "span_qa",
     "translation": "sequence_to_sequence",
     "summarization": "sequence_to_sequence",
+    "dialogue": "sequence_to_sequence",
 }
 """A dataset's task -> the model's."""
 

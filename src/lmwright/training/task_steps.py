@@ -42,6 +42,7 @@ SCORES: Mapping[str, tuple[str, ...]] = {
     "question_answering": ("exact_match",),
     "translation": (),
     "summarization": (),
+    "dialogue": (),
 }
 """What is measured beside the loss; the first that there is chooses the best checkpoint."""
 
@@ -126,7 +127,7 @@ def translate(
         model: a trained encoder-decoder to start from; None: from nothing.
     """
     smoothed = SequenceToSequence(label_smoothing=config.label_smoothing)
-    tasks = ("translation", "summarization")
+    tasks = ("translation", "summarization", "dialogue")
     _train(config, run, examples, tokenizer, model, (smoothed, SequenceToSequence()), tasks)
 
 

@@ -27,6 +27,7 @@ Task = Literal[
     "question_answering",
     "translation",
     "summarization",
+    "dialogue",
     "language_modeling",
 ]
 Read: TypeAlias = Callable[[Path, str], Iterator[tuple[str, Row]]]
@@ -38,6 +39,7 @@ COLUMNS: Mapping[Task, tuple[tuple[str, ...], ...]] = {
     "question_answering": (("id", "title", "context", "question", "answers"),),
     "translation": (("source", "target"),),
     "summarization": (("dialogue", "summary"),),
+    "dialogue": (("source", "target"),),
     "language_modeling": (("text",),),
 }
 """The columns that the rows of a task have; some tasks have two forms."""
@@ -63,7 +65,7 @@ class Dataset:
     source: str
     """Repository that holds the official files."""
     files: tuple[str, ...]
-    """The official files, below the data folder."""
+    """The official files, below the data folder; none: the rows are made on the spot."""
     read: Read
     """(data folder, language) -> (split, row), in the order of the files."""
     labels: tuple[str, ...] = ()
@@ -107,11 +109,13 @@ def find(name: str) -> Dataset:
 
 
 def data_folder(dataset: Dataset) -> Path:
-    """The folder below which the set's official files lie: `LMWRIGHT_DATA`.
+    """The folder below which the set's official files lie: `LMWRIGHT_DATA`; any, without files.
 
     Raises:
         LmwrightError: if the variable is not set, or a file is not there; says what and where.
     """
+    if not dataset.files:
+        return Path()
     given = os.environ.get("LMWRIGHT_DATA")
     wanted = ", ".join(dataset.files)
     hint = f"put {wanted} (from {dataset.source}) into a folder and name it in LMWRIGHT_DATA"
