@@ -14,7 +14,7 @@ def settle_read(values: dict[str, Any]) -> dict[str, Any]:
 def settle_written(values: dict[str, Any], config: TransformerConfig) -> dict[str, Any]:
     """Add what older readers look for in other places."""
     return llama_like.settle_written(values, config) | {
-        "use_sliding_window": "sliding_attention" in config.layer_types,
+        "use_sliding_window": config.sliding_window is not None,
         "max_window_layers": config.layer_types.count("full_attention"),
     }
 
