@@ -70,6 +70,15 @@ def test_greedy_equals_transformers(shape, tiny_model, tokenizer, random_prompts
     assert ties <= 2  # or the test says little
 
 
+@pytest.mark.parametrize("task", ["sequence_classification", "backbone"])
+def test_a_model_that_does_not_continue_text_is_refused(task, model, tokenizer, tmp_path):
+    models.save(model, tmp_path / "decoder", tokenizer=tokenizer)
+    other = models.load(tmp_path / "decoder", task=task)
+    models.save(other, tmp_path / "other", tokenizer=tokenizer)
+    with pytest.raises(LmwrightError, match="does not continue text"):
+        LLM(tmp_path / "other")
+
+
 def test_an_int8_folder_is_opened_and_answered_from(model, tokenizer, random_prompts, tmp_path):
     quantised = weights.quantize(model)
     weights.save(quantised, tmp_path / "int8", tokenizer=tokenizer)

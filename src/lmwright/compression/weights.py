@@ -98,12 +98,18 @@ def load(folder_or_id: str | Path, *, dtype: torch.dtype | None = None) -> Decod
             stored.
 
     Raises:
-        LmwrightError: as `models.load`, and if the weights are quantised in another way.
+        LmwrightError: as `models.load`, if it is no decoder that predicts the next token, and if
+            the weights are quantised in another way.
     """
     folder = locate(folder_or_id)
     values = exchange.read_config_json(folder)
     if "quantization_config" not in values:
-        plain: Decoder = exchange.load(folder, dtype=dtype)
+        plain = exchange.load(folder, dtype=dtype)
+        if not (isinstance(plain, Decoder) and plain.config.task == "causal_lm"):
+            raise LmwrightError(
+                f"{folder} does not continue text: it holds the model {type(plain).__name__}",
+                hint="a decoder is needed, such as GPT-2, LLaMA or Qwen3, for the next token",
+            )
         return plain
     _check_format(values["quantization_config"], folder)
     config = exchange.config_from(values, folder)
