@@ -73,3 +73,11 @@ def test_a_file_must_become_a_folder_first(tmp_path):
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     with pytest.raises(LmwrightError, match=r"is a file.*\n.*lmwright convert .*model.gguf FOLDER"):
         find_model(str(tmp_path / "model.gguf"))
+
+
+def test_a_run_of_task_models_tells_where_they_are(runs):
+    make_run(runs / "sentiment", finished=False)
+    (runs / "sentiment" / "summary.json").touch()
+    with pytest.raises(LmwrightError, match="made no language model") as error:
+        find_model("sentiment")
+    assert "runs/sentiment/steps/NAME/output" in str(error.value)

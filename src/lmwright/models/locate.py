@@ -8,6 +8,7 @@ from lmwright.core.errors import LmwrightError
 from lmwright.models import hub
 
 _RECIPE = "recipe.yaml"
+_SUMMARY = "summary.json"  # written when a run is done
 _SHOWN = 5  # runs named in an error
 
 
@@ -32,6 +33,11 @@ def find_model(name: str, *, weights: bool = True) -> Path:
         for folder in (candidate, candidate / "model"):
             if (folder / "config.json").is_file():
                 return folder
+        if (candidate / _SUMMARY).is_file():
+            raise LmwrightError(
+                f"the run {candidate} made no language model",
+                hint=f"its steps' models are folders: {candidate}/steps/NAME/output",
+            )
         if (candidate / _RECIPE).is_file():
             raise LmwrightError(
                 f"the run {candidate} has no finished model yet",
