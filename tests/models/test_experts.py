@@ -13,6 +13,7 @@ from lmwright.models.config import ExpertsConfig, TransformerConfig
 from lmwright.models.layers import grouped
 from lmwright.models.layers.experts import Experts, auxiliary_losses
 from lmwright.models.layers.routing import dispatch, load_balance_loss, route, router_z_loss
+from lmwright.models.transformer import Decoder
 from tests.models.cases import fill, random_shape, relative
 
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu", "relu2", "tanh")
@@ -485,3 +486,27 @@ def test_a_compiler_sees_one_graph():
     assert relative(gradients(found, [x])[0], gradients(expected, [x])[0]) <= 1e-6
     for name, value in auxiliary_losses(experts).items():
         assert value.item() == pytest.approx(losses[name].item(), rel=1e-5), name
+
+
+def test_a_model_tells_its_experts_what_is_padding():
+    config = TransformerConfig(
+        vocab_size=40,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
+        experts={"num_experts": 4, "num_experts_per_tok": 2, "intermediate_size": 8, "layers": [1]},
+    )
+    model = Decoder(config)
+    model.initialize(0)
+    model.train()
+    ids = torch.randint(0, 40, (2, 9), generator=torch.Generator().manual_seed(0))
+    model(ids[:, :6])
+    short = auxiliary_losses(model)
+    model(ids, attention_mask=(torch.arange(9) < 6).long().expand(2, 9))
+    torch.testing.assert_close(auxiliary_losses(model), short)
+    documents = (torch.arange(9) < 6).int().expand(2, 9)
+    model(ids, document_ids=documents)
+    torch.testing.assert_close(auxiliary_losses(model), short)

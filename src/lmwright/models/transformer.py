@@ -129,10 +129,22 @@ class Stack(nn.Module):
                 scale=self.config.attention_scale,
                 dropout=self.config.attention_dropout if self.training else 0.0,
             )
+        real = self._real(attention_mask, document_ids, input_ids.shape[1])
         for index, block in enumerate(self.layers):
             window = self.config.window(index)
-            x = block(x, rotary[window is not None], rules[window], cache, memory, memory_rule)
+            angles = rotary[window is not None]
+            x = block(x, angles, rules[window], cache, memory, memory_rule, real)
         return x if self.norm is None else self.norm(x)
+
+    def _real(
+        self, attention_mask: Tensor | None, document_ids: Tensor | None, length: int
+    ) -> Tensor | None:
+        """(B, T) which tokens are no padding, for experts alone: nobody else counts tokens."""
+        if self.config.experts is None:
+            return None
+        if document_ids is not None:
+            return document_ids != 0
+        return None if attention_mask is None else attention_mask[:, -length:].bool()
 
     def _position_bias(self) -> AlibiBias | RelativeBias | None:
         config = self.config

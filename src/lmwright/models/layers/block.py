@@ -52,6 +52,7 @@ class Block(nn.Module):
         cache: Cache | None = None,
         memory: Tensor | None = None,
         memory_rule: AttentionRule | None = None,
+        real: Tensor | None = None,
     ) -> Tensor:
         """Map the stream (B, T, D) to (B, T, D).
 
@@ -59,10 +60,11 @@ class Block(nn.Module):
             x: (B, T, D).
             rotary, rule, cache: see `Attention.forward`.
             memory, memory_rule: an encoder's output; see `Attention.look_at`.
+            real: (B, T) bool, False on padding, which experts do not count; None: all are.
         """
         attended = self.self_attn(_normalized(self.input_layernorm, x), rotary, rule, cache)
         if self.parallel:
-            change = self.mlp(_normalized(self.post_attention_layernorm, x))
+            change = self._feed_forward(_normalized(self.post_attention_layernorm, x), real)
             # In this order: in half precision it is that of the published models.
             return self._dropped(change) + self._dropped(attended) + x
         x = self._add(x, attended, self.attention_output_norm)
@@ -72,8 +74,12 @@ class Block(nn.Module):
             looking = _normalized(self.cross_attention_norm, x)
             looked = self.cross_attn.look_at(looking, memory, memory_rule, cache)
             x = self._add(x, looked, self.cross_attention_output_norm)
-        change = self.mlp(_normalized(self.post_attention_layernorm, x))
+        change = self._feed_forward(_normalized(self.post_attention_layernorm, x), real)
         return self._add(x, change, self.feed_forward_output_norm)
+
+    def _feed_forward(self, x: Tensor, real: Tensor | None) -> Tensor:
+        output: Tensor = self.mlp(x, real) if isinstance(self.mlp, Experts) else self.mlp(x)
+        return output
 
     def _add(self, x: Tensor, change: Tensor, norm: nn.Module | None) -> Tensor:
         if self.placement == "both":
