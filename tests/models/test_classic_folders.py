@@ -105,7 +105,7 @@ def folder(tmp_path):
         ({"cell": "qrnn"}, "cell: Input should be 'rnn', 'lstm' or 'gru'"),
         ({"model_type": "recurent"}, "did you mean recurrent"),
         ({"model_type": None}, "not one of ours"),
-        ({"hidden": 3}, "hidden: Extra"),
+        ({"hidden": 3}, "hidden is not a field"),
         ({"hidden_size": 9}, "config.json says"),
         ({"num_layers": 2}, "missing weights: recurrent.weight_ih_l1"),
         ({"crf": False, "tag_scheme": None}, "weights without a place: crf.end"),

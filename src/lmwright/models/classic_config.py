@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from lmwright.core.config import Config
+from lmwright.core.config import Config, first_problem
 from lmwright.core.errors import LmwrightError
 
 Activation = Literal["relu", "tanh", "gelu"]
@@ -236,7 +236,4 @@ def classic_config(values: Mapping[str, Any]) -> ClassicConfig:
     try:
         return _CONFIGS[model_type].model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise LmwrightError(f"{place}: {message}" if place else message) from error
+        raise LmwrightError(first_problem(error, _CONFIGS[model_type])) from error

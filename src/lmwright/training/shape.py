@@ -2,6 +2,7 @@
 
 from pydantic import ValidationError
 
+from lmwright.core.config import first_problem
 from lmwright.core.errors import LmwrightError
 from lmwright.models import families
 from lmwright.models.config import TransformerConfig
@@ -57,8 +58,6 @@ def transformer_config(
     try:
         made = TransformerConfig.model_validate(family.fresh(**values))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "shape"
-        raise LmwrightError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise LmwrightError(f"shape: {first_problem(error, TransformerConfig)}") from error
     made.to_hf()  # what the family cannot write down is told now, not when the model is saved
     return made

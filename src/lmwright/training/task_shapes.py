@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lmwright.core.config import first_problem
 from lmwright.core.errors import LmwrightError
 from lmwright.models import families
 from lmwright.models.classic_config import MODEL_TYPES, ClassicConfig, classic_config
@@ -165,10 +166,7 @@ def _transformer_config(
     try:
         fresh = TransformerConfig.model_validate(family.fresh(**values))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise LmwrightError(f"{place}: {message}" if place else message) from error
+        raise LmwrightError(first_problem(error, TransformerConfig)) from error
     # Through the published form, so that the folder written at the end says all there is to say.
     task = HEADS[needs.task]
     names = {} if task == "sequence_to_sequence" else label_keys(needs)
