@@ -9,6 +9,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from lmwright import models
+from lmwright.compression import weights as int8
 from lmwright.core.errors import LmwrightError
 from lmwright.models import families
 from lmwright.models.build import build
@@ -410,6 +411,26 @@ def test_experts_in_one_tensor(family, tmp_path):
     edit_weights(tmp_path, lambda w: held)
     assert any("gate_up_proj" in name for name in load_file(tmp_path / "model.safetensors"))
     same_weights(before, models.load(tmp_path))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "mixtral", "qwen3_moe"])
+def test_int8_weights_of_other_families(family, tmp_path):
+    publish(hf_config(family, 0), 0, tmp_path / "whole")
+    small = int8.quantize(models.load(tmp_path / "whole", dtype=torch.bfloat16))
+    text = tokens(small.config, 0)
+
+    int8.save(small, tmp_path / "int8")
+
+    with torch.no_grad():
+        assert torch.equal(int8.load(tmp_path / "int8")(text).logits, small(text).logits)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "bloom"])
+def test_int8_weights_that_a_family_stores_as_one_are_refused(family, tmp_path):
+    publish(hf_config(family, 0), 0, tmp_path / "whole")
+    small = int8.quantize(models.load(tmp_path / "whole"))
+    with pytest.raises(LmwrightError, match="stores several projections as one"):
+        int8.save(small, tmp_path / "int8")
 
 
 def test_unknown_families_name_the_nearest():

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lmwright.compression.linear import QuantizedLinear
 from lmwright.core.errors import LmwrightError
 from lmwright.models import exchange
-from lmwright.models.assembly import assemble, our_name, published_name
+from lmwright.models.assembly import assemble, our_name, published_name, published_state
 from lmwright.models.exchange import SavesItself
 from lmwright.models.hub import locate
 from lmwright.models.layers.norms import LayerNorm, RMSNorm
@@ -32,7 +32,7 @@ def quantize(model: Decoder, bits: int = 8) -> Decoder:
     """A copy of `model` whose blocks' linear layers have int8 weights; it cannot be trained.
 
     Embedding, output projection and norms stay as they are: a rounded embedding row is a rounded
-    word, and norms are tiny. Layers that are quantised already are kept.
+    word, and norms are tiny. Experts and their router stay, too, and what is quantised already.
 
     Args:
         model: left unchanged.
@@ -45,7 +45,8 @@ def quantize(model: Decoder, bits: int = 8) -> Decoder:
         raise LmwrightError(f"weights of {bits} bits are not supported", hint="use bits=8")
     result = copy.deepcopy(model)
     for name, module in list(result.named_modules()):
-        if name.startswith("layers.") and isinstance(module, nn.Linear):
+        routes = name.endswith(".router")
+        if name.startswith("layers.") and isinstance(module, nn.Linear) and not routes:
             _replace(result, name, QuantizedLinear.from_linear(module))
     return result.requires_grad_(False).eval()
 
@@ -70,16 +71,24 @@ def save(
     """
     config = model.config
     quantized = {n for n, module in model.named_modules() if isinstance(module, QuantizedLinear)}
+    if len({published_name(config, f"{n}.weight") for n in quantized}) < len(quantized):
+        raise LmwrightError(
+            f"{config.model_type} stores several projections as one; int8 folders cannot",
+            hint="save the model as it was, and quantise it where it is used",
+        )
     weights: dict[str, Tensor] = {}
+    plain: dict[str, Tensor] = {}
     for name, weight in model.state_dict().items():
         layer, _, part = name.rpartition(".")
         if layer in quantized and part == "weight":
             weights[published_name(config, f"{layer}.weight_packed")] = pack(weight)
             weights[published_name(config, f"{layer}.weight_shape")] = torch.tensor(weight.shape)
-        elif layer in ("embed_tokens", "lm_head"):
-            weights[published_name(config, name)] = weight.to(torch.bfloat16)
-        else:
+        elif layer in quantized:
             weights[published_name(config, name)] = weight
+        else:
+            whole = layer in ("embed_tokens", "lm_head")
+            plain[name] = weight.to(torch.bfloat16) if whole else weight
+    weights |= published_state(config, plain)
     extra = {
         "torch_dtype": str(_norm_dtype(model)).removeprefix("torch."),
         "quantization_config": _quantization_config(),

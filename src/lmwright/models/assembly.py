@@ -98,20 +98,30 @@ def published_weights(model: nn.Module) -> dict[str, Tensor]:
     assert isinstance(config, TransformerConfig)
     family = families.named(config.model_type)
     head = family.head(config.task)
-    written = _written(config, model)
+    written = _written(config, model.state_dict())
     for name, copy in head.copies:
         if name in written:
             written[copy] = written[name].clone()
     if isinstance(model, (Encoder, Headed)):
         written |= model.carried
-    if not head.prefixed:
-        return written
-    return {_prefixed(family, config, name): weight for name, weight in written.items()}
+    return _with_prefix(config, written)
 
 
-def _written(config: TransformerConfig, model: nn.Module) -> dict[str, Tensor]:
-    """The model's state under published names without a prefix."""
-    ours = {name.removeprefix(_BACKBONE): weight for name, weight in model.state_dict().items()}
+def published_state(config: TransformerConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Some weights of a model's state under their published names."""
+    return _with_prefix(config, _written(config, state))
+
+
+def _with_prefix(config: TransformerConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    family = families.named(config.model_type)
+    if not family.head(config.task).prefixed:
+        return dict(weights)
+    return {_prefixed(family, config, name): weight for name, weight in weights.items()}
+
+
+def _written(config: TransformerConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A model's state under published names without a prefix."""
+    ours = {name.removeprefix(_BACKBONE): weight for name, weight in state.items()}
     return naming.write(ours, _table(config), config)
 
 
@@ -204,7 +214,7 @@ def _fit(config: TransformerConfig, model: nn.Module, given: Mapping[str, Tensor
     """The published weights (as `_kept` gives them) beside the empty model."""
     table = _table(config)
     return Fit(
-        expected=_written(config, model),
+        expected=_written(config, model.state_dict()),
         given=given,
         ours=lambda name: tuple(_owned(config, n) for n in naming.our_names(name, table)),
         shown=lambda name: published_name(config, name),

@@ -102,8 +102,6 @@ class Family:
     """Regular expressions of published names that hold nothing to learn (old buffers)."""
     renamed: tuple[tuple[str, str], ...] = ()
     """(regular expression, replacement) for names that some files have otherwise."""
-    derived: frozenset[str] = frozenset()
-    """Fields that `settle_read` makes and `settle_written` writes, beyond `fields`."""
     settle_read: Callable[[dict[str, Any]], dict[str, Any]] = _unchanged
     """Last word on the fields read, where one key of config.json governs others."""
     extras: tuple[str, ...] = ()

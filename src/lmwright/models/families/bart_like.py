@@ -69,7 +69,6 @@ FIXED: dict[str, Any] = {
     "add_final_layer_norm": False,
 }
 
-DERIVED = frozenset({"num_key_value_heads", "head_dim", "embedding_scale"})
 
 # One embedding for all, whichever of its names a file keeps.
 RENAMED = ((r"^(encoder|decoder)\.embed_tokens\.", "shared."),)

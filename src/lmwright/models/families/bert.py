@@ -42,7 +42,6 @@ FAMILY = Family(
     prefix="bert.",
     ignored=bert_like.IGNORED,
     renamed=bert_like.RENAMED,
-    derived=bert_like.DERIVED,
     settle_read=bert_like.settle_read,
     settle_head=bert_like.settle_head,
     settle_written=bert_like.settle_written,

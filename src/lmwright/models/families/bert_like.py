@@ -84,7 +84,6 @@ WEIGHTS = (
 RENAMED = ((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"))
 IGNORED = (r"(.*\.)?embeddings\.position_ids",)
 POOLER = (r"pooler\.dense\.\w+",)
-DERIVED = frozenset({"num_key_value_heads", "head_dim"})
 
 CLASSIFIER = (Weight("head.project.{p}", "classifier.{p}"),)
 SPANS = (Weight("head.project.{p}", "qa_outputs.{p}"),)

@@ -92,7 +92,6 @@ FAMILY = Family(
     prefix="distilbert.",
     ignored=bert_like.IGNORED,
     renamed=bert_like.RENAMED,
-    derived=bert_like.DERIVED,
     settle_read=bert_like.settle_read,
     settle_head=bert_like.settle_head,
     settle_written=_settle_written,

@@ -29,7 +29,6 @@ FAMILY = Family(
     prefix="model.",
     ignored=(r"(encoder|decoder)\.embed_positions\.weight",),
     renamed=bart_like.RENAMED,
-    derived=bart_like.DERIVED,
     settle_read=bart_like.settle_read,
     extras=bart_like.EXTRAS,
     settle_written=bart_like.settle_written,

@@ -194,16 +194,6 @@ FAMILY = Family(
         Weight("norm.{p}", "final_norm.{p}"),
     ),
     prefix="model.",
-    derived=frozenset(
-        {
-            "num_key_value_heads",
-            "head_dim",
-            "attention_output_bias",
-            "sliding_window",
-            "rope_theta",
-            "rope_local_theta",
-        }
-    ),
     settle_read=_settle_read,
     extras=("local_attention", "global_attn_every_n_layers", *_ROPE),
     settle_head=_settle_head,

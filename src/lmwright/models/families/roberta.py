@@ -61,7 +61,6 @@ FAMILY = Family(
     prefix="roberta.",
     ignored=bert_like.IGNORED,
     renamed=bert_like.RENAMED,
-    derived=bert_like.DERIVED | {"position_offset"},
     settle_read=_settle_read,
     settle_written=_settle_written,
 )

@@ -181,9 +181,6 @@ FAMILY = Family(
     renamed=((r"^(encoder|decoder)\.embed_tokens\.", "shared."),),
     # An early release held a bias that no attention to the encoder ever used.
     ignored=(r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",),
-    derived=frozenset(
-        {"num_key_value_heads", "gated", "activation", "output_scale", "initializer_range"}
-    ),
     settle_read=_settle_read,
     extras=("feed_forward_proj", "scale_decoder_outputs"),
     settle_written=_settle_written,
