@@ -43,6 +43,22 @@ def copy(rng):
     return {"source": " ".join(words), "target": " ".join(words)}
 
 
+def talk(rng):
+    told = rng.choice(PLACES)
+    lines = [f"ann: {' '.join(rng.choices(FILLER, k=3))}" for _ in range(4)]
+    lines.insert(rng.randint(0, 4), f"bob: {told}")
+    summaries = [f"bob said {told}", told]
+    return {"dialogue": "\n".join(lines), "summary": summaries[0], "summaries": summaries}
+
+
+def chat(rng):
+    asked = rng.choice(NAMES)
+    before = f"{rng.choice(NAMES)}\nit was {rng.choice(PLACES)}\n" if rng.random() < 0.3 else ""
+    words = " ".join(rng.choices(FILLER, k=rng.randint(1, 3)))
+    where = PLACES[NAMES.index(asked) % len(PLACES)]
+    return {"source": f"{before}{words} {asked}", "target": f"it was of {where}"}
+
+
 def question(rng):
     words = rng.choices(FILLER, k=rng.randint(8, 40))
     place = rng.choice(PLACES)
@@ -67,6 +83,8 @@ CASES = {
         (),
     ),
     "translation": (copy, ("source", "target"), ()),
+    "summarization": (talk, ("dialogue", "summary"), ()),
+    "dialogue": (chat, ("source", "target"), ()),
 }
 
 
@@ -82,7 +100,7 @@ def material(folder: Path, task: str, rows: int = 300) -> dict[str, Path]:
         lines = "".join(json.dumps(row) + "\n" for row in made)
         (paths["dataset"] / f"{split}.jsonl").write_text(lines)
     Description("made_up", task, columns, labels, sizes).write(paths["dataset"])
-    text = " ".join([*FILLER, *NAMES, *PLACES, "mr dull superb up down"])
+    text = " ".join([*FILLER, *NAMES, *PLACES, "mr dull superb up down said :"])
     tokenizer.train([text] * 5, 400, kind="wordpiece").save(paths["tokenizer"])
     step = StepRun.standalone(folder / "encode")
     encode_examples(

@@ -63,7 +63,7 @@ class SequencesConfig(Config):
     most_tokens: int = Field(80, gt=0)
     """Longest text."""
     shown: int = Field(8, ge=0)
-    """Texts of the last model that the report shows."""
+    """Rows that the report shows, with what each model wrote."""
 
 
 STEPS = (
@@ -108,6 +108,6 @@ STEPS = (
         inputs={"dataset": "dataset", "examples": "examples", "tokenizer": "tokenizer"},
         gathers="task_model",
         output="evaluation",
-        summary="Score the translations or summaries of every model of the run: BLEU and chrF",
+        summary="Score what every model of the run writes: translations, summaries or answers",
     ),
 )

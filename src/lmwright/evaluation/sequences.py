@@ -1,7 +1,9 @@
-"""Texts written for texts (translations, summaries): a run's models on the same test split."""
+"""Texts for texts (translations, summaries, answers): a run's models on the same test split."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -11,10 +13,12 @@ import numpy as np
 from lmwright import tokens
 from lmwright.core.errors import LmwrightError
 from lmwright.core.files import write_json
+from lmwright.corpora.catalog import Row
 from lmwright.corpora.datasets import Description, read_rows
 from lmwright.engine import encoder_decoder
 from lmwright.evaluation.commands import SequencesConfig
-from lmwright.metrics.translation import bleu, chrf
+from lmwright.evaluation.sequence_baselines import NOTES, simplest
+from lmwright.evaluation.sequence_scores import scores_of
 from lmwright.tokens import examples as encoded
 from lmwright.tokens.example_steps import SEQUENCES
 from lmwright.tokens.examples import Examples
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from lmwright.tokens.tokenizer import Tokenizer
 
 BATCH = 32
-_LEAD = 3  # sentences or turns of the input that the simplest of all summaries keeps
+_SHOWN = 600  # characters of a source in the report
 
 
 @dataclass(frozen=True)
@@ -76,28 +80,20 @@ def evaluate(
         )
     if not folders:
         raise LmwrightError(f"step {run.name} has no model to evaluate")
-    source, target = SEQUENCES[description.task]
+    task, columns = description.task, SEQUENCES[description.task]
     test = encoded.open(examples, "test").spread(config.rows)
     rows = read_rows(dataset, "test")
     asked = [rows[int(index)] for index in test.rows]
-    references = [_references(row[target]) for row in asked]
+    references = _references(asked, columns[1])
     words = tokens.load(tokenizer)
-    systems = [_simplest(description.task, [row[source] for row in asked])]
-    with run.progress("writing", len(folders)) as task:
+    systems = [Written(*simplest(task, columns, asked, partial(read_rows, dataset)), 0.0)]
+    with run.progress("writing", len(folders)) as progress:
         for name, folder in folders.items():
             systems.append(write(name, folder, test, words, config))
-            task.advance(1, model=name)
-    _report(run, systems, references)
-    best = systems[-1]
-    run.samples(
-        f"Written by {best.name}",
-        [
-            {"source": row[source], "written": text, "expected": expected[0]}
-            for row, text, expected in list(zip(asked, best.texts, references, strict=True))[
-                : config.shown
-            ]
-        ],
-    )
+            progress.advance(1, model=name)
+    _report(run, task, systems, references)
+    shown = _samples(asked[: config.shown], columns, systems, references)
+    run.samples("What the models wrote", shown)
     write_json(
         run.output / "evaluation.json",
         {"references": references, "systems": {s.name: s.texts for s in systems}},
@@ -130,35 +126,61 @@ def write(
     return Written(name, texts, perf_counter() - started, parameters)
 
 
-def _simplest(task: str, sources: Sequence[str]) -> Written:
-    """What needs no model: the source itself, or how it begins."""
-    if task == "translation":
-        return Written("the source, copied", list(sources), 0.0)
-    first = ["\n".join(source.splitlines()[:_LEAD]) for source in sources]
-    return Written(f"the first {_LEAD} turns", first, 0.0)
+def _references(rows: Sequence[Row], target: str) -> list[list[str]]:
+    """The right texts of each row: all its summaries where the set has several, else its target.
+
+    As many for each: the first comes again where there are fewer, which changes no score.
+    """
+    found = []
+    for row in rows:
+        several = row.get("summaries")
+        found.append(several if isinstance(several, list) and several else [row[target]])
+    most = max(map(len, found), default=1)
+    return [[*known, *[known[0]] * (most - len(known))] for known in found]
 
 
-def _references(target: str | Sequence[str]) -> list[str]:
-    return [target] if isinstance(target, str) else list(target)
-
-
-def _report(run: "StepRun", systems: list[Written], references: list[list[str]]) -> None:
-    rows, signature = [], ""
-    for system in systems:
-        score = bleu(system.texts, references)
-        characters = chrf(system.texts, references)
-        signature = f"BLEU {score.signature}; chrF {characters.signature}"
+def _report(
+    run: "StepRun", task: str, systems: Sequence[Written], references: list[list[str]]
+) -> None:
+    """The table of all systems, and their scores in the summary."""
+    rows = []
+    found = [scores_of(task, system.texts, references) for system in systems]
+    for system, scored in zip(systems, found, strict=True):
+        name = system.name
+        if system.parameters is None:
+            name = re.sub(r"\W+", "_", name).lower()
+        run.summarize(**{f"{score.key}_{name}": score.value for score in scored.scores})
         rows.append(
             (
                 system.name,
                 "-" if system.parameters is None else f"{system.parameters:,}",
-                f"{score.value:.1f}",
-                f"{characters.value:.1f}",
+                *(score.shown for score in scored.scores),
                 f"{len(references) / system.seconds:.1f}" if system.seconds else "-",
             )
         )
-        if system.parameters is not None:
-            run.summarize(**{f"bleu_{system.name}": round(score.value, 2)})
-            run.summarize(**{f"chrf_{system.name}": round(characters.value, 2)})
-    columns = ("system", "parameters", "BLEU", "chrF2", "texts per second")
-    run.table(f"Test split, {len(references)} rows", columns, rows, note=signature)
+    titles = [score.title for score in found[0].scores]
+    run.table(
+        f"Test split, {len(references)} rows",
+        ("system", "parameters", *titles, "texts per second"),
+        rows,
+        note="; ".join(filter(None, (found[0].note, NOTES[task]))),
+    )
+
+
+def _samples(
+    asked: Sequence[Row],
+    columns: tuple[str, str],
+    systems: Sequence[Written],
+    references: list[list[str]],
+) -> list[dict[str, str]]:
+    """For each row shown the source, what was expected, and what each model wrote."""
+    written = [system for system in systems if system.parameters is not None]
+    return [
+        {"source": _shortened(str(row[columns[0]])), "expected": references[index][0]}
+        | {f"written by {system.name}": system.texts[index] for system in written}
+        for index, row in enumerate(asked)
+    ]
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN].rstrip()} ..."
