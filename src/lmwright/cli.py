@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand
 
 from lmwright.core.errors import LmwrightError
-from lmwright.pipeline.catalog import find_step_type, room_commands
+from lmwright.pipeline.catalog import room_commands
 
 _ABOUT = """One readable stack for the whole life of a language model.
 
@@ -28,16 +28,16 @@ Examples:
 
 
 class _RunCommand(TyperCommand):
-    """The verb `run`, whose help for a step tells that step's keys."""
+    """The verb `run`, whose help for a step or a recipe tells what may be set."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Answer `run STEP --help`; everything else is typer's."""
-        # Asked for before parsing: typer answers --help before it has read which step is meant.
-        step = find_step_type(args[0]) if args and "--help" in args else None
-        if step is not None:
-            from lmwright.pipeline.step_help import step_help
+        """Answer `run STEP --help` and `run RECIPE --help`; everything else is typer's."""
+        # Asked for before parsing: typer answers --help before it has read what is meant.
+        named = [word for word in args if word != "--help"]
+        if "--help" in args and named and not named[0].startswith("-"):
+            from lmwright.pipeline.step_help import help_for
 
-            typer.echo(step_help(step))
+            typer.echo(help_for(named[0]))
             raise typer.Exit
         return super().parse_args(ctx, args)
 

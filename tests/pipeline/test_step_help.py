@@ -47,13 +47,32 @@ def test_the_example_has_what_must_be_given():
     assert example(LEARN) == "lmwright run mine.learn input.corpus=FOLDER path=... budget=2m"
 
 
-@pytest.mark.parametrize("name", step_type_names())
-def test_run_with_help_tells_every_key_of_every_step(name, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["lmwright", "run", name, "--help"])
+def lines_of_help(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["lmwright", "run", *arguments])
     with pytest.raises(SystemExit) as caught:
         cli.main()
-    said = capsys.readouterr().out
-    assert not caught.value.code
+    said = capsys.readouterr()
+    return caught.value.code, said.out, said.err
+
+
+def test_run_with_help_lists_a_recipes_steps(monkeypatch, capsys):
+    code, out, _ = lines_of_help(monkeypatch, capsys, "--help", "quickstart")
+    assert not code
+    assert "lmwright run quickstart budget=2m" in out
+    assert "  tokenizer   tokens.train\n" in out
+    assert "corpus.KEY=VALUE; lmwright run corpora.build --help" in out
+
+
+def test_help_for_what_does_not_exist_names_the_nearest(monkeypatch, capsys):
+    code, _, err = lines_of_help(monkeypatch, capsys, "training.pretrian", "--help")
+    assert code == 2
+    assert "did you mean training.pretrain?" in err
+
+
+@pytest.mark.parametrize("name", step_type_names())
+def test_run_with_help_tells_every_key_of_every_step(name, monkeypatch, capsys):
+    code, said, _ = lines_of_help(monkeypatch, capsys, name, "--help")
+    assert not code
     assert f"lmwright run {name}" in said
     assert max(map(len, said.splitlines())) < 120
     for key in keys(find_step_type(name).config):

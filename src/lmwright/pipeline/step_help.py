@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from lmwright.core.config import Config
 from lmwright.core.duration import Duration
+from lmwright.pipeline.catalog import find_step_type
+from lmwright.pipeline.recipe import load_recipe
 from lmwright.pipeline.step import StepType
 
 _WIDTH = 98
@@ -48,6 +50,39 @@ def kind_in_words(annotation: Any) -> str:
         return ", ".join(f"`{value}`" for value in arguments)
     name = annotation.__name__ if isinstance(annotation, type) and not origin else str(annotation)
     return _IN_WORDS.get(name, re.sub(r"[\w.]+\.", "", name))
+
+
+def help_for(name: str) -> str:
+    """The help of a step, or of a recipe by its name or path.
+
+    Raises:
+        LmwrightError: if there is none of that name.
+    """
+    step = find_step_type(name)
+    return step_help(step) if step is not None else recipe_help(name)
+
+
+def recipe_help(name: str) -> str:
+    """The help of a recipe: its steps, and how their keys are set.
+
+    Raises:
+        LmwrightError: if there is no such recipe, or it is wrong.
+    """
+    recipe = load_recipe(name)
+    first = recipe.steps[0]
+    lines = [f"Usage: lmwright run {name} [KEY=VALUE]...", ""]
+    if recipe.description:
+        lines += [_indented(f"{recipe.description}.", 2), ""]
+    lines += ["Example:", "", f"  lmwright run {name} budget=2m --run mine", "", "Steps:", ""]
+    width = max(len(step.name) for step in recipe.steps)
+    lines += [f"  {step.name:{width}}  {step.type.name}" for step in recipe.steps]
+    lines += [
+        "",
+        f"A step's key is written {first.name}.KEY=VALUE; lmwright run {first.type.name} --help "
+        "tells its keys.",
+        f"lmwright run {name} --dry-run tells times, sizes and memory.",
+    ]
+    return "\n".join(lines)
 
 
 def step_help(step: StepType) -> str:
