@@ -266,7 +266,7 @@ STEPS = (
         output="model",
         needs=frozenset({"text"}),
         estimate="lmwright.training.estimate:pretrain",
-        summary="Train a decoder from nothing on packed text",
+        summary="Train a transformer of any family from nothing on packed text",
     ),
     StepType(
         name="training.sft",
