@@ -89,6 +89,16 @@ def test_the_lines_it_prints_are_options_that_exist(write, capsys, monkeypatch):
     ]
 
 
+def test_labelled_texts_are_told_how_their_labels_are_learned(write, capsys):
+    file = write("my reviews.jsonl", lines({"text": "a longer text", "label": "good"}))
+    print_file(file)
+    out = capsys.readouterr().out
+    command = next(line for line in out.splitlines() if line.startswith("To learn its labels"))
+    assert shlex.split(command.split(":", 1)[1]) == [
+        *("lmwright", "run", "text_classification", f"dataset.path={file}")
+    ]
+
+
 def test_a_wrong_guess_between_columns_is_told_how_to_be_changed(write, capsys):
     file = write("table.csv", "text,summary\nshort,a much longer text\n")
     print_file(file)

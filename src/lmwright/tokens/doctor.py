@@ -210,6 +210,9 @@ def advice(path: str, kinds: Collection[str], text_column: str) -> Iterator[str]
             ".json or .parquet"
         )
         return
+    if {"text", "label"} <= row.keys():
+        words = ["lmwright", "run", "text_classification", f"dataset.path={path}"]
+        yield f"To learn its labels: {shlex.join(words)}"
     if column := _text_column(row, text_column if "text" in kinds else None):
         yield f"If it is plain text: {_command(path, column)}"
     yield (
