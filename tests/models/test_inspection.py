@@ -79,3 +79,10 @@ def test_what_is_no_model_is_named(tmp_path):
         inspection.read_config(str(tmp_path / "list.json"))
     with pytest.raises(LmwrightError, match="nowhere"):
         inspection.read_config(str(tmp_path / "nowhere"))
+
+
+def test_what_came_before_attention_is_refused(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "text_cnn", "vocab_size": 100}))
+    with pytest.raises(LmwrightError, match="is a text_cnn; only transformers"):
+        inspection.read_config(str(path))

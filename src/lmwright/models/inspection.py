@@ -11,6 +11,7 @@ from rich.table import Table
 from lmwright.core.errors import LmwrightError
 from lmwright.core.files import read_json
 from lmwright.models import accounting
+from lmwright.models.classic_config import MODEL_TYPES
 from lmwright.models.config import TransformerConfig
 from lmwright.models.locate import find_model
 
@@ -55,7 +56,7 @@ def read_config(name: str) -> TransformerConfig:
     """The config of a run, a model folder, a hub id, or of a config.json alone.
 
     Raises:
-        LmwrightError: if there is none, or its family is unknown.
+        LmwrightError: if there is none, its family is unknown, or it is no transformer.
     """
     from lmwright.models.exchange import config_from, read_config_json
 
@@ -64,9 +65,16 @@ def read_config(name: str) -> TransformerConfig:
         values = read_json(path)
         if not isinstance(values, dict):
             raise LmwrightError(f"{path} is not a JSON object")
-        return config_from(values, path.parent)
-    folder = find_model(name, weights=False)  # a config says all that is asked
-    return config_from(read_config_json(folder), folder)
+        folder = path.parent
+    else:
+        folder = find_model(name, weights=False)  # a config says all that is asked
+        values = read_config_json(folder)
+    if values.get("model_type") in MODEL_TYPES:
+        raise LmwrightError(
+            f"{name} is a {values['model_type']}; only transformers are drawn and counted",
+            hint=f"{folder / 'config.json'} has its whole shape",
+        )
+    return config_from(values, folder)
 
 
 def inspect(config: TransformerConfig, context: int | None = None) -> Inspection:
