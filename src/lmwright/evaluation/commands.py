@@ -1,8 +1,9 @@
 """The steps of the evaluation room, and their configuration."""
 
-from typing import Literal
+from importlib.util import find_spec
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lmwright.core.config import Config
 from lmwright.pipeline.step import StepType

@@ -265,7 +265,8 @@ def _kept_per_token(c: TransformerConfig, row_length: int, size: int) -> int:
     values += 2 * (queries + keys) + keys  # queries and keys before and after rotation, values
     values += queries  # attention's output
     values += 4 * c.intermediate_size  # gate, its activation, up, their product
-    if size == 2:  # scores of short rows are written out, see layers/attention.py
+    # Scores of short rows are written out, see layers/attention.py.
+    if size == 2 and row_length <= 512:
         values += 2 * c.num_attention_heads * row_length
     return values * size
 
