@@ -24,6 +24,15 @@ Task = Literal[
 ]
 
 
+MOST = 10**9
+"""Beyond every width and vocabulary there is. A weight of twice this by this still counts its bytes
+in 64 bits, so that an absurd config.json is refused before anything is built."""
+MOST_BLOCKS = 2_000
+"""Of one stack; the deepest that was published has 1,000 (Wang et al. 2022, DeepNet)."""
+MOST_EXPERTS = 10_000
+"""In one block."""
+
+
 class RopeScaling(Config):
     """How rotary frequencies are changed to reach further than the model was trained for."""
 
@@ -51,17 +60,17 @@ class RopeScaling(Config):
 class ExpertsConfig(Config):
     """Mixture of experts in place of some blocks' feed-forward layer."""
 
-    num_experts: int = Field(gt=1)
+    num_experts: int = Field(gt=1, le=MOST_EXPERTS)
     """E."""
     num_experts_per_tok: int = Field(gt=0)
     """Experts that see a token."""
-    intermediate_size: int = Field(gt=0)
+    intermediate_size: int = Field(gt=0, le=MOST)
     """Width inside one expert."""
     normalize_weights: bool = True
     """Whether the chosen experts' weights are divided by their sum."""
     rounded_weights: bool = False
     """Whether they are rounded to the model's precision before they are used (Qwen)."""
-    shared_intermediate_size: int | None = Field(default=None, gt=0)
+    shared_intermediate_size: int | None = Field(default=None, gt=0, le=MOST)
     """Width of a feed-forward that sees every token besides; None: there is none."""
     shared_gate: bool = False
     """Whether the shared expert's output is weighted by a learned sigmoid."""
@@ -81,6 +90,11 @@ class ExpertsConfig(Config):
                 f"num_experts_per_tok {self.num_experts_per_tok} is more than "
                 f"num_experts {self.num_experts}"
             )
+        if self.num_experts * self.intermediate_size > MOST:
+            raise ValueError(
+                f"{self.num_experts} experts of intermediate_size {self.intermediate_size} "
+                f"are together wider than {MOST:,}"
+            )
         return self
 
 
@@ -91,7 +105,7 @@ class HeadConfig(Config):
     """What the model gives."""
     labels: tuple[str, ...] = ()
     """Names of the classes or tags, in the order of the logits."""
-    num_labels: int = Field(default=2, gt=0)
+    num_labels: int = Field(default=2, gt=0, le=MOST)
     """Number of logits; 1: a score."""
     pooling: Literal["first", "mean", "last", "eos"] = "first"
     """Which token speaks for the sequence: the first, the mean of all, the last that is not
@@ -138,25 +152,25 @@ class TransformerConfig(Config):
     architecture: Architecture = "decoder"
     """`decoder`: causal; `encoder`: bidirectional; `encoder_decoder`: both, joined by
     cross-attention."""
-    vocab_size: int = Field(gt=0)
+    vocab_size: int = Field(gt=0, le=MOST)
     """V, rows of the embedding."""
-    hidden_size: int = Field(gt=0)
+    hidden_size: int = Field(gt=0, le=MOST)
     """D, width of the residual stream."""
-    intermediate_size: int = Field(gt=0)
+    intermediate_size: int = Field(gt=0, le=MOST)
     """Width inside the feed-forward layer."""
-    num_hidden_layers: int = Field(gt=0)
+    num_hidden_layers: int = Field(gt=0, le=MOST_BLOCKS)
     """Number of blocks; of the encoder's where there is also a decoder."""
-    num_decoder_layers: int | None = Field(default=None, gt=0)
+    num_decoder_layers: int | None = Field(default=None, gt=0, le=MOST_BLOCKS)
     """Number of the decoder's blocks in an encoder-decoder; None: as many as the encoder's."""
-    num_attention_heads: int = Field(gt=0)
+    num_attention_heads: int = Field(gt=0, le=MOST)
     """H, query heads."""
-    num_key_value_heads: int = Field(gt=0)
+    num_key_value_heads: int = Field(gt=0, le=MOST)
     """Heads of keys and values; query heads share them in equal groups."""
-    head_dim: int = Field(gt=0)
+    head_dim: int = Field(gt=0, le=MOST)
     """K, width of one head."""
-    max_position_embeddings: int = Field(default=32_768, gt=0)
+    max_position_embeddings: int = Field(default=32_768, gt=0, le=MOST)
     """Longest sequence that the model is meant for, in tokens."""
-    token_type_vocab_size: int = Field(default=0, ge=0)
+    token_type_vocab_size: int = Field(default=0, ge=0, le=MOST)
     """Kinds of token (BERT's segments); 0: no such embedding."""
 
     norm: Literal["rms_norm", "layer_norm"] = "rms_norm"
@@ -184,7 +198,7 @@ class TransformerConfig(Config):
     position_rule: Literal["index", "attention_mask", "non_padding"] = "index"
     """Position ids where none are given: the column; the number of real tokens before, by the
     attention mask or by `pad_token_id`."""
-    position_offset: int = Field(default=0, ge=0)
+    position_offset: int = Field(default=0, ge=0, le=MOST)
     """learned, sinusoidal: row of the table that position 0 reads."""
     rope_theta: float = Field(default=10_000.0, gt=0)
     """Base of the rotary frequencies."""
@@ -197,7 +211,7 @@ class TransformerConfig(Config):
     models were trained, or rounded after each product, as most were."""
     rotary_dim: int | None = Field(default=None, gt=0)
     """How much of a head is rotated, from its start; None: all."""
-    relative_buckets: int = Field(default=32, gt=0)
+    relative_buckets: int = Field(default=32, gt=0, le=MOST)
     """relative: number of biases a head has in one direction pair."""
     relative_max_distance: int = Field(default=128, gt=0)
     """relative: from here on all distances share a bucket."""
@@ -275,6 +289,11 @@ class TransformerConfig(Config):
             raise ValueError(
                 f"num_attention_heads {self.num_attention_heads} is not a multiple of "
                 f"num_key_value_heads {self.num_key_value_heads}"
+            )
+        if self.num_attention_heads * self.head_dim > MOST:
+            raise ValueError(
+                f"{self.num_attention_heads} heads of head_dim {self.head_dim} "
+                f"are together wider than {MOST:,}"
             )
         rotated = self.rotary_dim or self.head_dim
         if self.positions == "rotary" and rotated % 2:

@@ -250,6 +250,13 @@ def config_from(
         place = ".".join(str(part) for part in first["loc"])
         message = f"{place}: {first['msg']}" if place else first["msg"]
         raise LmwrightError(f"{folder / 'config.json'}: {message}") from error
+    except (TypeError, ValueError, AttributeError, ArithmeticError, LookupError) as error:
+        # A family computes with what the file says: null, a text or 0 in a number's place.
+        raise LmwrightError(
+            f"{folder / 'config.json'} holds a value of a kind or size that no "
+            f"{values.get('model_type')} has: {error}",
+            hint="compare it with the published one of the same family",
+        ) from error
 
 
 def _read_file(path: Path, dtype: torch.dtype | None) -> Published:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmwright.core.errors import LmwrightError
 from lmwright.models.config import HeadConfig, Task, TransformerConfig
+from lmwright.models.families import numbers
 
 if TYPE_CHECKING:
     from lmwright.models.families.naming import Weight
@@ -18,7 +19,8 @@ _ABSENT = object()
 _OWN_OUTPUT = ("causal_lm", "sequence_to_sequence")
 """Tasks of models that are more than a backbone and a head."""
 _MACHINERY = frozenset(
-    {"naming", "activation", "llama_like", "fused", "rope", "windows", "bert_like", "bart_like"}
+    {"naming", "numbers", "activation", "llama_like", "fused", "rope", "windows"}
+    | {"bert_like", "bart_like"}
 )
 
 OWN_HEAD = "lmwright_head"
@@ -134,9 +136,9 @@ class Family:
                 )
         result: dict[str, Any] = {"model_type": self.model_type} | dict(self.constants)
         for name, places in self.fields.items():
-            found = [v for v in (_look_up(values, p) for p in places) if v is not _ABSENT]
+            found = [(p, v) for p in places if (v := _look_up(values, p)) is not _ABSENT]
             if found:
-                result[name] = found[0]
+                result[name] = numbers.checked(name, *found[0])
             elif name in self.defaults:
                 result[name] = self.defaults[name]
             else:
@@ -155,11 +157,18 @@ class Family:
         return result
 
     def task_of(self, values: Mapping[str, Any]) -> Task:
-        """What the published model is for, by our own key or by `architectures`."""
+        """What the published model is for, by our own key or by `architectures`.
+
+        Raises:
+            LmwrightError: if `architectures` is no list.
+        """
         own = values.get(OWN_HEAD)
         if isinstance(own, Mapping) and own.get("task") in self.heads:
             return own["task"]  # type: ignore[no-any-return]
-        for name in values.get("architectures") or ():
+        named = values.get("architectures") or ()
+        if not isinstance(named, (list, tuple)):
+            raise LmwrightError(f"config.json: architectures is {named!r}, not a list of names")
+        for name in named:
             for task, head in self.heads.items():
                 if head.architecture == name and task not in _OURS_ALONE:
                     return task
