@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmwright.core.errors import LmwrightError
 from lmwright.models.config import TransformerConfig
 from lmwright.models.initialization import initialize
+from lmwright.models.inputs import check_ids, check_kinds, check_mask, check_positions
 from lmwright.models.layers.attention import (
     AttentionRule,
     Cache,
@@ -112,7 +112,12 @@ class Stack(nn.Module):
 
         Returns:
             (B, T, D).
+
+        Raises:
+            LmwrightError: if shapes do not fit each other, or (looked at on the CPU only) a token,
+                a segment or a learned position does not exist.
         """
+        check_mask(input_ids, attention_mask, cached=cache is not None)
         if position_ids is None:
             if cache is not None:
                 raise ValueError("with a cache, position_ids must say where the new tokens stand")
@@ -129,7 +134,7 @@ class Stack(nn.Module):
                 scale=self.config.attention_scale,
                 dropout=self.config.attention_dropout if self.training else 0.0,
             )
-        real = self._real(attention_mask, document_ids, input_ids.shape[1])
+        real = self._real(attention_mask, document_ids, input_ids)
         for index, block in enumerate(self.layers):
             window = self.config.window(index)
             angles = rotary[window is not None]
@@ -137,14 +142,16 @@ class Stack(nn.Module):
         return x if self.norm is None else self.norm(x)
 
     def _real(
-        self, attention_mask: Tensor | None, document_ids: Tensor | None, length: int
+        self, attention_mask: Tensor | None, document_ids: Tensor | None, input_ids: Tensor
     ) -> Tensor | None:
         """(B, T) which tokens are no padding, for experts alone: nobody else counts tokens."""
         if self.config.experts is None:
             return None
         if document_ids is not None:
             return document_ids != 0
-        return None if attention_mask is None else attention_mask[:, -length:].bool()
+        if attention_mask is None:
+            return None
+        return attention_mask[:, -input_ids.shape[1] :].bool().expand_as(input_ids)
 
     def _position_bias(self) -> AlibiBias | RelativeBias | None:
         config = self.config
@@ -179,16 +186,19 @@ class Stack(nn.Module):
     ) -> Tensor:
         config, table = self.config, embedding or self.embed_tokens
         assert table is not None, "a stack without an embedding must be given one"
+        check_ids(input_ids, config)
         x: Tensor = table(input_ids)
         if config.embedding_scale != 1.0:
             scale = torch.tensor(config.embedding_scale, device=x.device)
             x = x * (scale.to(x.dtype) if config.round_embedding_scale else scale)
         if self.embed_token_types is not None:
             kinds = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
-            _check_kinds(kinds, config)
+            check_kinds(kinds, config)
             x = x + self.embed_token_types(kinds)
         if self.embed_positions is not None:
-            x = x + self.embed_positions(position_ids + config.position_offset)
+            rows = position_ids + config.position_offset
+            check_positions(rows, config)
+            x = x + self.embed_positions(rows)
         elif config.positions == "sinusoidal":
             x = x + sinusoids(position_ids + config.position_offset, x.shape[-1]).to(x.dtype)
         if self.embed_norm is not None:
@@ -245,18 +255,6 @@ class Stack(nn.Module):
             # A cache alone knows which positions its keys have.
             rules[window] = rule if cached else combined_rule(rule, position_ids.shape[1])
         return rules
-
-
-def _check_kinds(kinds: Tensor, config: TransformerConfig) -> None:
-    # On an accelerator the look would cost a wait at every step; there the kernel complains.
-    if kinds.device.type != "cpu" or torch.compiler.is_compiling() or not kinds.numel():
-        return
-    lowest, highest = (int(x) for x in kinds.aminmax())
-    if lowest < 0 or highest >= config.token_type_vocab_size:
-        raise LmwrightError(
-            f"token_type_ids has {lowest if lowest < 0 else highest}; "
-            f"this model knows the types 0 ... {config.token_type_vocab_size - 1}",
-        )
 
 
 class Decoder(Stack):

@@ -291,7 +291,8 @@ class Attention(nn.Module):
 
     def _heads(self, projected: Tensor) -> Tensor:
         """(B, T, H * K) -> (B, T, H, K)."""
-        return projected.view(*projected.shape[:-1], -1, self.head_dim)
+        width = projected.shape[-1]  # -1 for H would be ambiguous where B or T is 0
+        return projected.view(*projected.shape[:-1], width // self.head_dim, self.head_dim)
 
     def _back(self, mixed: Tensor) -> Tensor:
         """(B, H, T, K) -> (B, T, D)."""
