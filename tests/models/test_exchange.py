@@ -1,5 +1,6 @@
 """Model folders: what is refused, and that nothing half-written is left."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -152,6 +153,40 @@ def test_other_peoples_folders_are_not_overwritten(tiny, tmp_path):
     with pytest.raises(LmwrightError, match="will not be overwritten"):
         models.save(tiny, tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_file_of_that_name_is_not_overwritten(tiny, tmp_path):
+    (tmp_path / "thesis").write_text("years of work")
+    with pytest.raises(LmwrightError, match="thesis is a file; it will not be overwritten"):
+        models.save(tiny, tmp_path / "thesis")
+    with pytest.raises(LmwrightError, match="thesis"):
+        models.save(tiny, tmp_path / "thesis" / "model")
+    assert (tmp_path / "thesis").read_text() == "years of work"
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
+
+
+@pytest.mark.parametrize("content", ['{"port": 80}', "[]", "{"])
+def test_a_config_of_another_program_is_no_model(tiny, tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(LmwrightError, match="will not be overwritten"):
+        models.save(tiny, tmp_path)
+    assert (tmp_path / "config.json").read_text() == content
+
+
+@pytest.mark.parametrize("name", [".", "..", "../.."])
+def test_the_folder_one_stands_in_is_not_replaced(tiny, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LmwrightError, match="name a new folder"):
+        models.save(tiny, name)
+
+
+def test_a_place_one_may_not_write_to(tiny, tmp_path, monkeypatch):
+    def denied(*args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", denied)
+    with pytest.raises(LmwrightError, match="model cannot be written: Permission denied"):
+        models.save(tiny, tmp_path / "model")
 
 
 def test_a_failed_save_leaves_the_old_model_whole(tiny, folder):

@@ -77,8 +77,8 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     """Give a fresh temporary folder that takes the place of `path` when the block succeeds."""
     temporary = path.with_name(f".{path.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     with disk_errors(path):
+        temporary.mkdir(parents=True)
         try:
             yield temporary
             publish_folder(temporary, path)

@@ -183,13 +183,33 @@ def check_replaceable(folder: Path) -> None:
     """Refuse to write a model where something else lies.
 
     Raises:
-        LmwrightError: if `folder` holds files and is no model folder.
+        LmwrightError: if `folder` is a file, the current folder or one around it, or holds files
+            and is no model folder.
     """
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").exists():
+    if folder.name in ("", ".."):
+        raise LmwrightError(
+            f"{folder} would be replaced as a whole, with you in it",
+            hint="name a new folder",
+        )
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise LmwrightError(
+            f"{there} is a file; it will not be overwritten",
+            hint="choose a new or empty folder",
+        )
+    if folder.is_dir() and any(folder.iterdir()) and not _holds_model(folder):
         raise LmwrightError(
             f"{folder} holds files that are not a model; it will not be overwritten",
             hint="choose a new or empty folder",
         )
+
+
+def _holds_model(folder: Path) -> bool:
+    """Whether config.json names a family: other programs' files are called config.json too."""
+    try:
+        return "model_type" in read_config_json(folder)
+    except LmwrightError:
+        return False
 
 
 @contextlib.contextmanager
@@ -267,7 +287,7 @@ def _read_file(path: Path, dtype: torch.dtype | None) -> Published:
         return gguf.read(path, dtype=dtype)
     if path.suffix == ".safetensors" or (path.parent / "config.json").is_file():
         raise LmwrightError(
-            f"{path} holds the weights of a model, not its config.json",
+            f"{path} is one file of a model, which is config.json and weights",
             hint=f"give the folder of both: {path.parent}",
         )
     return llama2c.read(path, dtype=dtype)
