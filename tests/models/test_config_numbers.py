@@ -62,3 +62,11 @@ def test_other_values_of_the_wrong_kind(family, values, tmp_path):
     with pytest.raises(LmwrightError) as caught:
         config_from(content_of(family) | values, tmp_path)
     assert "config.json" in caught.value.what
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bloom", "llama", "gpt_neox", "bert", "modernbert"])
+def test_heads_that_do_not_divide_the_width(family, tmp_path):
+    content = {k: v for k, v in content_of(family).items() if k != "head_dim"}
+    heads = "n_head" if "n_head" in content else "num_attention_heads"
+    with pytest.raises(LmwrightError, match="1009 heads do not divide a hidden size of"):
+        config_from(content | {heads: 1009, "num_key_value_heads": 1}, tmp_path)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmwright.core.errors import LmwrightError
 from lmwright.models.config import TransformerConfig
-from lmwright.models.families import activation
+from lmwright.models.families import activation, numbers
 from lmwright.models.families.naming import Weight
 
 if TYPE_CHECKING:  # a config is read without loading torch
@@ -127,7 +127,7 @@ def settle_read(values: dict[str, Any]) -> dict[str, Any]:
     values["num_key_value_heads"] = values["num_attention_heads"]
     if values.get("num_decoder_layers") is None:
         values["num_decoder_layers"] = values["num_hidden_layers"]
-    values["head_dim"] = values["hidden_size"] // values["num_attention_heads"]
+    values["head_dim"] = numbers.head_dim(values)
     values["activation"] = activation.ours(values["activation"])
     scaled = values.pop("scale_embedding", False)
     # Vaswani et al. 2017, section 3.4.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmwright.models.config import TransformerConfig
-from lmwright.models.families import Head, activation
+from lmwright.models.families import Head, activation, numbers
 from lmwright.models.families.naming import Weight
 
 OF_THE_BLOCKS = "of the blocks"
@@ -109,7 +109,7 @@ def common_heads(name: str) -> dict[Any, Head]:
 def settle_read(values: dict[str, Any]) -> dict[str, Any]:
     """Sizes that follow from others, and our name of the activation."""
     values["num_key_value_heads"] = values["num_attention_heads"]
-    values["head_dim"] = values["hidden_size"] // values["num_attention_heads"]
+    values["head_dim"] = numbers.head_dim(values)
     values["activation"] = activation.ours(values["activation"])
     return values
 

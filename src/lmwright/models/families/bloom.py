@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from lmwright.models.families import Family, fused, llama_like
+from lmwright.models.families import Family, fused, llama_like, numbers
 from lmwright.models.families.naming import Weight
 
 
 def _settle_read(values: dict[str, Any]) -> dict[str, Any]:
     return values | {
         "num_key_value_heads": values["num_attention_heads"],
-        "head_dim": values["hidden_size"] // values["num_attention_heads"],
+        "head_dim": numbers.head_dim(values),
         "intermediate_size": 4 * values["hidden_size"],
     }
 

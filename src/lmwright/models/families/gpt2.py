@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lmwright.core.errors import LmwrightError
 from lmwright.models.config import TransformerConfig
-from lmwright.models.families import Family, activation, llama_like
+from lmwright.models.families import Family, activation, llama_like, numbers
 from lmwright.models.families.naming import Weight
 
 
@@ -28,7 +28,7 @@ def _join(weights: Sequence[Tensor], config: TransformerConfig) -> list[Tensor]:
 
 def _settle_read(values: dict[str, Any]) -> dict[str, Any]:
     values["num_key_value_heads"] = values["num_attention_heads"]
-    values["head_dim"] = values["hidden_size"] // values["num_attention_heads"]
+    values["head_dim"] = numbers.head_dim(values)
     if values.get("intermediate_size") is None:
         values["intermediate_size"] = 4 * values["hidden_size"]
     values["activation"] = activation.ours(values["activation"])

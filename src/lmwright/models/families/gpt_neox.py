@@ -3,7 +3,7 @@
 from typing import Any
 
 from lmwright.models.config import TransformerConfig
-from lmwright.models.families import Family, activation, fused, llama_like, rope
+from lmwright.models.families import Family, activation, fused, llama_like, numbers, rope
 from lmwright.models.families.naming import Weight
 
 
@@ -16,7 +16,7 @@ def _settle_read(values: dict[str, Any]) -> dict[str, Any]:
             values["rope_scaling"] = group | values["rope_scaling"]
     values |= {
         "num_key_value_heads": values["num_attention_heads"],
-        "head_dim": values["hidden_size"] // values["num_attention_heads"],
+        "head_dim": numbers.head_dim(values),
         "attention_output_bias": values["attention_bias"],
         "activation": activation.ours(values["activation"]),
     }

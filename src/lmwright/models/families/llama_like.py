@@ -3,7 +3,7 @@
 from typing import Any
 
 from lmwright.models.config import TransformerConfig
-from lmwright.models.families import Head, activation, rope
+from lmwright.models.families import Head, activation, numbers, rope
 from lmwright.models.families.naming import Weight
 
 _SAME = (
@@ -119,7 +119,7 @@ def settle_sizes(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("num_key_value_heads") is None:
         values["num_key_value_heads"] = values["num_attention_heads"]
     if values.get("head_dim") is None:
-        values["head_dim"] = values["hidden_size"] // values["num_attention_heads"]
+        values["head_dim"] = numbers.head_dim(values)
     return values
 
 

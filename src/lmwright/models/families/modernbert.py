@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmwright.core.errors import LmwrightError
 from lmwright.models.config import TransformerConfig
-from lmwright.models.families import Family, Head, activation
+from lmwright.models.families import Family, Head, activation, numbers
 from lmwright.models.families.naming import Weight
 
 if TYPE_CHECKING:  # a config is read without loading torch
@@ -17,7 +17,7 @@ _ROPE = ("rope_parameters", "global_rope_theta", "local_rope_theta", "rope_scali
 
 def _settle_read(values: dict[str, Any]) -> dict[str, Any]:
     values["num_key_value_heads"] = values["num_attention_heads"]
-    values["head_dim"] = values["hidden_size"] // values["num_attention_heads"]
+    values["head_dim"] = numbers.head_dim(values)
     values["attention_output_bias"] = values["attention_bias"]
     values["activation"] = activation.ours(values["activation"])
     # Published: tokens seen on both sides together; ours: on one, the token itself included.

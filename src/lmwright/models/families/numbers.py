@@ -1,5 +1,6 @@
-"""Whether a number in a config.json is one that its field takes, before anything is made of it."""
+"""Numbers of a config.json: whether a field takes them, and those that follow from others."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, get_args
 
@@ -31,6 +32,22 @@ def checked(field: str, place: str, value: Any) -> Any:
     except ValidationError as error:
         message = error.errors(include_url=False)[0]["msg"]
         raise LmwrightError(f"config.json: {place} is {value!r}: {message}") from error
+
+
+def head_dim(values: Mapping[str, Any]) -> int:
+    """K where a file leaves it out: the width, divided among the heads.
+
+    Args:
+        values: fields of `TransformerConfig`.
+
+    Raises:
+        LmwrightError: if they do not divide it.
+    """
+    width, heads = values["hidden_size"], values["num_attention_heads"]
+    if width % heads:
+        raise LmwrightError(f"config.json: {heads} heads do not divide a hidden size of {width}")
+    size: int = width // heads
+    return size
 
 
 @cache

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lmwright.models.config import TransformerConfig
-from lmwright.models.families import Family, Head, activation
+from lmwright.models.families import Family, Head, activation, numbers
 from lmwright.models.families.naming import Weight
 
 
@@ -12,7 +12,7 @@ def _settle_read(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("num_decoder_layers") is None:
         values["num_decoder_layers"] = values["num_hidden_layers"]
     if values.get("head_dim") is None:
-        values["head_dim"] = values["hidden_size"] // values["num_attention_heads"]
+        values["head_dim"] = numbers.head_dim(values)
     if (projection := values.pop("feed_forward_proj", None)) is not None:
         gated, _, name = projection.rpartition("-")
         # The published name of v1.1's activation means the approximation by tanh.
