@@ -5,7 +5,8 @@ import json
 import pytest
 
 from lmwright.core.errors import LmwrightError
-from lmwright.corpora.commands import DatasetConfig
+from lmwright.corpora.build import source_of
+from lmwright.corpora.commands import BuildConfig, DatasetConfig
 from lmwright.corpora.datasets import Description, build, read_rows, reads
 from lmwright.pipeline.run import StepRun
 
@@ -216,3 +217,8 @@ def test_only_a_set_about_names_can_be_limited_to_some(tmp_path, real_data):
 def test_the_code_that_makes_the_questions_is_read():
     names = {file.name for file in reads(DatasetConfig(source="python_questions"))}
     assert {"python_questions.py", "wordings.py", "python_names.py", "dialogues.py"} <= names
+
+
+def test_a_set_without_files_is_no_corpus():
+    with pytest.raises(LmwrightError, match="no files to read text from"):
+        source_of(BuildConfig(path="catalog:python_questions"))

@@ -69,7 +69,13 @@ def source_of(config: BuildConfig) -> str:
     """
     if not config.path.startswith(CATALOG):
         return config.path
-    files = catalog.official_files(catalog.find(config.path.removeprefix(CATALOG)))
+    dataset = catalog.find(config.path.removeprefix(CATALOG))
+    if not dataset.files:
+        raise LmwrightError(
+            f"dataset {dataset.name} has no files to read text from",
+            hint=f"read its rows with corpora.dataset; or build {PYTHON_DOCS}",
+        )
+    files = catalog.official_files(dataset)
     return str(files[0] if len(files) == 1 else Path(os.path.commonpath(files)))
 
 
