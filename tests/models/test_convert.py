@@ -1,5 +1,6 @@
 """`lmwright convert`: from format to format and family to family, proved before it is written."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -168,3 +169,13 @@ def test_the_command(tmp_path):
     done = run("nowhere", "x")
     assert done.returncode == 2
     assert done.stderr.startswith("error: there is no model at nowhere")
+
+
+def test_a_model_of_damaged_numbers_is_named(tiny, tmp_path):
+    damaged = copy.deepcopy(tiny)
+    with torch.no_grad():
+        damaged.embed_tokens.weight.fill_(torch.nan)
+    models.save(damaged, tmp_path / "damaged")
+    with pytest.raises(LmwrightError, match=r"computes NaN.*embed_tokens\.weight"):
+        convert(tmp_path / "damaged", tmp_path / "new")
+    assert not (tmp_path / "new").exists()

@@ -131,8 +131,15 @@ def _own_tokenizer(path: Path) -> Path | exchange.SavesItself | None:
 
 def _prove(model: nn.Module, folder: Path) -> None:
     """Compare a model with the one in a folder, logit by logit, bit by bit."""
+    wanted = _logits(model)
+    if wanted.isnan().any():
+        named = (name for name, weight in model.named_parameters() if weight.isnan().any())
+        raise LmwrightError(
+            f"the source computes NaN, its weights hold it in: {next(named, 'none')}",
+            hint="copy or download it again, or take an earlier checkpoint",
+        )
     again = exchange.load(folder)
-    if not torch.equal(_logits(model), _logits(again)):
+    if not torch.equal(wanted, _logits(again)):
         raise LmwrightError(
             "the converted model differs from the source; nothing was written",
             hint="this is a fault of lmwright: please report it with the model's config.json",
