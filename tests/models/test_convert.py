@@ -12,7 +12,9 @@ import transformers
 from lmwright import models
 from lmwright.core.errors import LmwrightError
 from lmwright.models import convert as convert_module
+from lmwright.models.classic_config import RecurrentConfig
 from lmwright.models.convert import convert, size_in_bytes
+from lmwright.models.folders import classic_model
 from tests.models import gguf_cases
 from tests.models.cases import relative
 
@@ -179,3 +181,11 @@ def test_a_model_of_damaged_numbers_is_named(tiny, tmp_path):
     with pytest.raises(LmwrightError, match=r"computes NaN.*embed_tokens\.weight"):
         convert(tmp_path / "damaged", tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_what_came_before_attention_has_no_other_format(tmp_path):
+    shape = {"vocab_size": 20, "embedding_size": 4, "hidden_size": 4, "num_layers": 1}
+    config = RecurrentConfig(**shape, task="causal_lm", cell="lstm", bidirectional=False)
+    models.save(classic_model(config), tmp_path / "old")
+    with pytest.raises(LmwrightError, match="is a recurrent; only transformers"):
+        convert(tmp_path / "old", tmp_path / "new")

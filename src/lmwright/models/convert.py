@@ -64,6 +64,11 @@ def convert(
     exchange.check_replaceable(target)
     path = hub.locate(source, revision=revision)
     model = exchange.load(path, dtype=DTYPES[dtype] if dtype else None)
+    if not isinstance(model.config, TransformerConfig):
+        raise LmwrightError(
+            f"{source} is a {model.config.model_type}; only transformers have other formats",
+            hint="its folder is lmwright's own: copy it as it is",
+        )
     if to is not None:
         model.config = retargeted(model.config, to)
     with replaced_folder(target) as temporary:
