@@ -230,6 +230,7 @@ def opened(model_class: type[Any], folder: str, label: str) -> nn.Module:
     chosen = {"attn_implementation": attention}
     if experts:
         chosen["experts_implementation"] = experts[0]
+    transformers.logging.disable_progress_bar()
     model: nn.Module = model_class.from_pretrained(folder, dtype="auto", **chosen)
     return model.eval()
 
@@ -238,9 +239,10 @@ def row(case: str, ours: Contender, theirs: Contender, rounds: int, compiled: bo
     """Ours beside theirs, after checking that both say the same."""
     with torch.no_grad():
         expected, found = theirs.logits().float(), ours.logits().float()
-    worst = float((found - expected).abs().max() / expected.square().mean().sqrt())
-    allowed = 1e-4 if theirs.model.dtype == torch.float32 else 5e-2
-    assert worst <= allowed, f"{case}: logits differ by {worst:.2g}"
+    # Two million values: in bf16 the farthest of them says little, the mean square all.
+    apart = (found - expected).square().mean().sqrt() / expected.square().mean().sqrt()
+    allowed = 1e-5 if theirs.model.dtype == torch.float32 else 2e-2
+    assert apart <= allowed, f"{case}: logits differ by {apart:.2g}"
     if compiled:
         torch.compiler.reset()
         budget.compile_blocks(ours.model)
