@@ -27,6 +27,7 @@ class EncoderDecoder(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.encoder = Stack(config, config.num_hidden_layers, causal=False, embeds=False)
         self.decoder = Stack(config, config.decoder_layers, causal=True, cross=True, embeds=False)
+        self.has_output = output
         self.lm_head: nn.Linear | None = None
         if output and not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
@@ -80,7 +81,7 @@ class EncoderDecoder(nn.Module):
         hidden = self.decoder_states(
             decoder_input_ids, memory, attention_mask, decoder_attention_mask, position_ids, cache
         )
-        return Output(logits=self.project(hidden))
+        return Output(logits=self.project(hidden) if self.has_output else hidden)
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """The encoder's last hidden states (B, S, D)."""

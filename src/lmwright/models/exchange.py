@@ -80,6 +80,10 @@ def load(
         LmwrightError: if there is no such model, its family is unknown, a file is missing,
             truncated or quantised, or weights are missing, left over or of another shape.
     """
+    if dtype is not None and not dtype.is_floating_point:
+        raise LmwrightError(
+            f"weights cannot be held in {dtype}", hint="use torch.float32 or bfloat16"
+        )
     path = locate(name, revision=revision)
     weights: dict[str, Tensor] | None = None
     if path.is_dir():

@@ -34,7 +34,8 @@ class Output:
 
     logits: Tensor
     """(B, T, V) unnormalised log-probabilities of the next token; a classifier's (B, classes); a
-    tagger's (B, T, tags); a span finder's (B, T, 2); an embedder's vectors (B, D)."""
+    tagger's (B, T, tags); a span finder's (B, T, 2); an embedder's vectors (B, D); a backbone's
+    last hidden states (B, T, D)."""
 
 
 class Stack(nn.Module):
@@ -267,6 +268,7 @@ class Decoder(Stack):
 
     def __init__(self, config: TransformerConfig, *, output: bool = True) -> None:
         super().__init__(config, config.num_hidden_layers, causal=True)
+        self.has_output = output
         self.lm_head: nn.Module | None = None
         if output and not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=config.output_bias)
@@ -295,7 +297,7 @@ class Decoder(Stack):
     ) -> Output:
         """Score the next token after every position; see `hidden_states` for the arguments."""
         hidden = self.hidden_states(input_ids, attention_mask, position_ids, cache, document_ids)
-        return Output(logits=self.project(hidden))
+        return Output(logits=self.project(hidden) if self.has_output else hidden)
 
     def project(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of normalised states (..., D)."""

@@ -62,6 +62,7 @@ class Head:
         copies: (name, copy) of weights that are published twice; where they differ, the copy
             counts.
         stack: names of the stack's weights, where it is not the family's usual one.
+        also: further classes whose folders are read as this one.
     """
 
     architecture: str
@@ -73,6 +74,7 @@ class Head:
     carried: tuple[str, ...] = ()
     copies: tuple[tuple[str, str], ...] = ()
     stack: "tuple[Weight, ...] | None" = None
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,14 +152,23 @@ class Family:
                 result[key] = values.get(key, self.defaults.get(key))
         result = self.settle_read(result)
         wanted = task or self.task_of(values)
+        if wanted is None:
+            known = {head.architecture: None for head in self.heads.values()}
+            raise LmwrightError(
+                f"config.json: architectures names {values['architectures'][0]}, a class of "
+                f"{self.model_type} that we lack",
+                hint=f"known: {', '.join(known)}; models.load(..., task=...) opens its stack alone",
+            )
         head = self.head(wanted)
         result |= head.changes
         if wanted not in _OWN_OUTPUT:
             result["head"] = self._head_config(wanted, values, result)
         return result
 
-    def task_of(self, values: Mapping[str, Any]) -> Task:
+    def task_of(self, values: Mapping[str, Any]) -> Task | None:
         """What the published model is for, by our own key or by `architectures`.
+
+        None: for something that we lack. Where nothing is named, the family's first task.
 
         Raises:
             LmwrightError: if `architectures` is no list.
@@ -170,9 +181,9 @@ class Family:
             raise LmwrightError(f"config.json: architectures is {named!r}, not a list of names")
         for name in named:
             for task, head in self.heads.items():
-                if head.architecture == name and task not in _OURS_ALONE:
+                if name in (head.architecture, *head.also) and task not in _OURS_ALONE:
                     return task
-        return next(iter(self.heads))
+        return None if named else next(iter(self.heads))
 
     def head(self, task: Task) -> Head:
         """The family's head for a task.
@@ -281,6 +292,7 @@ class Family:
     ) -> dict[str, Any]:
         """Our key of config.json, where the published ones do not say all of `head`."""
         task = self.task_of(values)
+        assert task is not None, "a family names classes of its own"
         read = self._head_config(task, values, fields).model_dump(mode="json")
         given = head.model_dump(mode="json")
         differing = {name: value for name, value in given.items() if value != read[name]}

@@ -29,6 +29,7 @@ FAMILY = Family(
             # Models published by their pre-training also say which sentence follows which.
             ignored=(*bert_like.POOLER, r"cls\.seq_relationship\.\w+"),
             copies=(("cls.predictions.bias", "cls.predictions.decoder.bias"),),
+            also=("BertForPreTraining",),
         ),
         "sequence_classification": Head("BertForSequenceClassification", **_POOLED),
         "reward": Head("BertForSequenceClassification", **_POOLED),

@@ -112,6 +112,7 @@ FAMILY = Family(
             "T5ForConditionalGeneration",
             weights=(Weight("lm_head.{p}", "lm_head.{p}"),),
             prefixed=False,
+            also=("T5WithLMHeadModel", "T5Model"),
         ),
         "sequence_classification": Head("T5ForSequenceClassification", **_CLASSES),
         "reward": Head("T5ForSequenceClassification", **_CLASSES),
