@@ -151,11 +151,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule) -> Tensor:
     flexible = rule.soft_cap is not None or (rule.window is not None and rule.mask is None)
     if q.is_cuda and flexible and not rule.dropout:
         return flex.attend_flex(q, k, v, rule)
-    # The CPU's fused kernel goes back slowly in half precision: for 16 rows of 128 (4 heads of 64)
-    # 20 ms a layer against 5 ms written out and compiled; from 1,024 keys on it is even (Zen 5).
+    # The CPU's fused kernel is slow in half precision: for 16 rows of 128 (4 heads of 64) it goes
+    # back in 20 ms a layer against 5 ms written out and compiled; from 1,024 keys on it is even
+    # (Zen 5). Forward alone it costs a compiled model a seventh; eager it rounds less.
     half_on_cpu = q.dtype in (torch.bfloat16, torch.float16) and q.device.type == "cpu"
-    training_short = torch.is_grad_enabled() and k.shape[2] <= 512
-    if rule.soft_cap is not None or (half_on_cpu and training_short) or _rounds_bias(q, rule):
+    written_out = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    short = q.shape[2] > 1 and k.shape[2] <= 512
+    slow = half_on_cpu and short and written_out
+    if rule.soft_cap is not None or slow or _rounds_bias(q, rule):
         return _attend_written_out(q, k, v, rule)
     # Told that the mask is the plain causal one, the kernel skips what it hides.
     unmasked = rule.mask is None and rule.bias is None and rule.window is None
