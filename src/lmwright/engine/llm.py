@@ -11,12 +11,12 @@ import torch
 from lmwright import tokens
 from lmwright.core.errors import LmwrightError
 from lmwright.core.files import read_json
-from lmwright.models.locate import find_model
 from lmwright.engine.runner import Runner, generating
 from lmwright.engine.sampling import SamplingParams
 from lmwright.engine.scheduler import Scheduler
 from lmwright.engine.sequence import Event, FinishReason, Sequence
 from lmwright.engine.stopping import AnswerText
+from lmwright.models.locate import find_model
 from lmwright.models.transformer import Decoder
 from lmwright.tokens.tokenizer import Tokenizer
 

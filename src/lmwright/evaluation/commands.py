@@ -1,9 +1,8 @@
 """The steps of the evaluation room, and their configuration."""
 
-from importlib.util import find_spec
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from lmwright.core.config import Config
 from lmwright.pipeline.step import StepType
