@@ -170,3 +170,12 @@ def test_what_cannot_be_scored_is_told(paths, tmp_path):
     other = material(tmp_path / "opinions", "classification", rows=40)
     with pytest.raises(LmwrightError, match="is for classification"):
         evaluated(tmp_path / "other", other, model=tmp_path)
+
+
+def test_missing_scorers_are_told_before_anything_is_trained(monkeypatch):
+    from lmwright.evaluation import commands
+    from lmwright.pipeline.recipe import load_recipe
+
+    monkeypatch.setattr(commands, "find_spec", lambda name: None)
+    with pytest.raises(LmwrightError, match="extra `tasks`"):
+        load_recipe("translation")

@@ -1,8 +1,9 @@
 """The steps of the evaluation room, and their configuration."""
 
-from typing import Literal
+from importlib.util import find_spec
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lmwright.core.config import Config
 from lmwright.pipeline.step import StepType
@@ -64,6 +65,14 @@ class SequencesConfig(Config):
     """Longest text."""
     shown: int = Field(8, ge=0)
     """Rows that the report shows, with what each model wrote."""
+
+    @model_validator(mode="after")
+    def _scorers_are_here(self) -> Self:
+        """Told before the models are trained, not when they are to be scored."""
+        for package in ("sacrebleu", "rouge_score"):
+            if find_spec(package) is None:
+                raise ValueError("scoring needs the extra `tasks`: pip install 'lmwright[tasks]'")
+        return self
 
 
 STEPS = (
