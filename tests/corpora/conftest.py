@@ -1,7 +1,6 @@
 """What the tests of corpora share: running the step, and the real data."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from lmwright.corpora.build import build
 from lmwright.corpora.commands import BuildConfig
 from lmwright.pipeline.run import StepRun
+from tests.real_data import real_data_folder
 
 Rows = list[dict[str, Any]]
 
@@ -30,12 +30,7 @@ def corpus_of(tmp_path: Path) -> Callable[..., StepRun]:
 @pytest.fixture
 def real_data() -> Path:
     """The folder of real data; its absence is a failure on CI and a skip elsewhere."""
-    folder = os.environ.get("LMWRIGHT_DATA")
-    if folder and Path(folder).is_dir():
-        return Path(folder)
-    if os.environ.get("CI") == "true":
-        pytest.fail("LMWRIGHT_DATA names no folder of real data")
-    pytest.skip("LMWRIGHT_DATA names no folder of real data")
+    return real_data_folder()
 
 
 def rows(step: StepRun, file: str) -> Rows:

@@ -1,13 +1,13 @@
 """The user's own texts and chats in place of the built-in corpus."""
 
 import json
-import os
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.end_to_end.cases import lmwright
+from tests.real_data import real_data_folder
 
 TINY = (
     "budget=40s",
@@ -31,11 +31,7 @@ TINY = (
 
 
 def data(name: str) -> Path:
-    folder = os.environ.get("LMWRIGHT_DATA")
-    if folder is None:
-        assert os.environ.get("CI") != "true", "LMWRIGHT_DATA must name the data under CI"
-        pytest.skip("LMWRIGHT_DATA is not set")
-    return Path(folder) / name
+    return real_data_folder() / name
 
 
 def check_base_model(runs: Path, done) -> None:

@@ -1,12 +1,12 @@
 """Every shipped recipe: planned without data or torch, and those that compare models run small."""
 
 import json
-import os
 
 import pytest
 
 from lmwright.pipeline.recipe import load_recipe, recipe_names
 from tests.end_to_end.cases import lmwright
+from tests.real_data import real_data_folder
 
 SMALL = {
     "hidden_size": 32,
@@ -77,9 +77,7 @@ def test_models_are_compared_on_held_out_text(recipe, prose, tmp_path):
 
 @pytest.mark.slow
 def test_three_objectives_and_what_follows_from_one(prose, tmp_path):
-    if "LMWRIGHT_DATA" not in os.environ:
-        assert os.environ.get("CI") != "true", "LMWRIGHT_DATA must name the data under CI"
-        pytest.skip("LMWRIGHT_DATA is not set")
+    data = real_data_folder()
     shape = "{hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 2}"
     done = lmwright(
         "run",
@@ -92,6 +90,7 @@ def test_three_objectives_and_what_follows_from_one(prose, tmp_path):
         "encoder.budget=4 steps",
         "pretrained.budget=4 steps",
         runs=tmp_path / "runs",
+        LMWRIGHT_DATA=str(data),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     run = tmp_path / "runs" / "objectives"

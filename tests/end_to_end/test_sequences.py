@@ -1,12 +1,12 @@
 """The recipes that write texts: planned, run on one's own rows made small, on chats, on a set."""
 
 import json
-import os
 import random
 
 import pytest
 
 from tests.end_to_end.cases import lmwright
+from tests.real_data import real_data_folder
 
 pytest.importorskip("sacrebleu")
 pytest.importorskip("rouge_score")
@@ -108,10 +108,7 @@ def test_a_chatbot_needs_no_file(tmp_path):
 
 @pytest.mark.slow
 def test_published_dialogues_are_summarised(tmp_path):
-    folder = os.environ.get("LMWRIGHT_DATA")
-    if folder is None:
-        assert os.environ.get("CI") != "true", "LMWRIGHT_DATA must name the data under CI"
-        pytest.skip("LMWRIGHT_DATA is not set")
+    folder = str(real_data_folder())
     small = (*SMALL, "dataset.limit=60")
     done = lmwright("run", "summarization", *small, runs=tmp_path, LMWRIGHT_DATA=folder)
     assert done.returncode == 0, done.stdout + done.stderr

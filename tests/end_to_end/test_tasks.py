@@ -1,11 +1,11 @@
 """The recipes of labelled tasks: planned without data being touched, and run whole, made small."""
 
 import json
-import os
 
 import pytest
 
 from tests.end_to_end.cases import lmwright
+from tests.real_data import real_data_folder
 
 MODELS = {
     "text_classification": ("perceptron", "text_cnn", "recurrent", "encoder"),
@@ -27,11 +27,7 @@ def small(recipe):
 
 
 def data():
-    folder = os.environ.get("LMWRIGHT_DATA")
-    if folder is None:
-        assert os.environ.get("CI") != "true", "LMWRIGHT_DATA must name the data under CI"
-        pytest.skip("LMWRIGHT_DATA is not set")
-    return folder
+    return str(real_data_folder())
 
 
 @pytest.mark.parametrize("recipe", MODELS)

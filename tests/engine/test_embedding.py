@@ -1,8 +1,6 @@
 """Sentence vectors: published weights against sentence-transformers, order, limits, folders."""
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +12,7 @@ from lmwright.core.errors import LmwrightError
 from lmwright.engine.embedding import embed
 from lmwright.models.heads import Embedder
 from lmwright.tokens import tokenizer as tokens
+from tests.real_data import real_data_folder
 
 PUBLISHED = get_model_path()
 
@@ -32,11 +31,7 @@ def theirs():
 
 def sentences(count):
     """The first of the Stanford Sentiment Treebank's test sentences."""
-    folder = os.environ.get("LMWRIGHT_DATA")
-    if folder is None:
-        assert os.environ.get("CI") != "true", "LMWRIGHT_DATA must name the data under CI"
-        pytest.skip("LMWRIGHT_DATA is not set")
-    lines = (Path(folder) / "sst2" / "stsa.binary.test").read_text().splitlines()
+    lines = (real_data_folder() / "sst2" / "stsa.binary.test").read_text().splitlines()
     return [line.split(" ", 1)[1] for line in lines[:count]]
 
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from lmwright import tokens
+from lmwright import models, tokens
 from lmwright.core.errors import LmwrightError
 from lmwright.corpora.datasets import read_rows
 from lmwright.engine import encoder_decoder
@@ -50,7 +50,7 @@ def recurrent(paths, tmp_path_factory):
     needs = Needs.of(stored.read_metadata(paths["examples"]))
     kind, shape = {"model_type": "recurrent_encoder_decoder"}, {"hidden_size": 16}
     model = task_models.new_model(kind, shape, needs, seed=0)
-    task_models.save_model(model.eval(), folder, paths["tokenizer"])
+    models.save(model.eval(), folder, tokenizer=paths["tokenizer"])
     return folder
 
 
@@ -90,7 +90,7 @@ def test_each_text_belongs_to_its_row(paths, recurrent, tmp_path):
     config = SequencesConfig(rows=40, most_tokens=6)
     _, written = evaluated(tmp_path / "step", paths, config, recurrent=recurrent)
     test = stored.open(paths["examples"], "test").spread(40)
-    model, words = task_models.load_model(recurrent), tokens.load(paths["tokenizer"])
+    model, words = models.load(recurrent), tokens.load(paths["tokenizer"])
     for index in (0, 7, 21, 39):
         batch = test.batch([index])
         (ids,) = encoder_decoder.generate(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from lmwright import models
 from lmwright.core.errors import LmwrightError
 from lmwright.corpora import catalog
 from lmwright.evaluation import task_baselines, task_systems
@@ -19,6 +20,7 @@ from lmwright.pipeline.run import StepRun
 from lmwright.tokens import examples as stored
 from lmwright.training import task_models
 from lmwright.training.task_shapes import Needs
+from tests.real_data import real_data_folder
 from tests.training.task_cases import material
 
 
@@ -35,7 +37,7 @@ def reports(tmp_path_factory):
 def fresh_model(paths, folder, kind, shape):
     needs = Needs.of(stored.read_metadata(paths["examples"]))
     model = task_models.new_model(kind, shape, needs, seed=0)
-    task_models.save_model(model.eval(), folder, paths["tokenizer"])
+    models.save(model.eval(), folder, tokenizer=paths["tokenizer"])
     return model
 
 
@@ -106,7 +108,7 @@ def test_a_model_is_scored_beside_the_baselines(opinions, perceptron, tmp_path):
     assert names == ["commonest class", "TF-IDF, logistic regression", "NB-SVM", "perceptron"]
     assert [row[0] for row in by_class.rows] == ["bad", "good"]
     written = json.loads((run.output / "evaluation.json").read_text())
-    model = task_models.load_model(perceptron)
+    model = models.load(perceptron)
     batch = stored.open(opinions["examples"], "test").batch(range(80))
     with torch.no_grad():
         ids = model(batch.input_ids, batch.attention_mask).logits.argmax(1)
@@ -229,12 +231,4 @@ def test_nothing_to_evaluate_is_an_error(opinions, tmp_path):
 
 @pytest.fixture
 def real_data():
-    import os
-    from pathlib import Path
-
-    folder = os.environ.get("LMWRIGHT_DATA")
-    if folder and Path(folder).is_dir():
-        return Path(folder)
-    if os.environ.get("CI") == "true":
-        pytest.fail("LMWRIGHT_DATA names no folder of real data")
-    pytest.skip("LMWRIGHT_DATA names no folder of real data")
+    return real_data_folder()

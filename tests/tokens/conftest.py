@@ -1,4 +1,3 @@
-import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +6,7 @@ import pytest
 
 from lmwright.tokens import tokenizer
 from lmwright.tokens.tokenizer import Tokenizer
+from tests.real_data import real_data_folder
 
 ALPHABETS = (
     "abcdefghij ABC",
@@ -86,9 +86,4 @@ def folder(trained: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real data; without it CI fails and a person's run skips."""
-    value = os.environ.get("LMWRIGHT_DATA")
-    if value and Path(value).is_dir():
-        return Path(value)
-    if os.environ.get("CI") == "true":
-        pytest.fail("LMWRIGHT_DATA names no folder")
-    pytest.skip("LMWRIGHT_DATA names no folder of data")
+    return real_data_folder()

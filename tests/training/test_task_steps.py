@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from lmwright import models
 from lmwright.core.errors import LmwrightError
 from lmwright.corpora.datasets import read_rows
 from lmwright.models import classic_accounting
@@ -58,7 +59,7 @@ def test_a_classifier_learns_and_comes_back(opinions, tmp_path, architecture, sh
     run = StepRun.standalone(tmp_path / "step")
     config = ClassifyConfig(architecture=architecture, shape=shape, budget="40 steps", **QUICK)
     classify(config, run, **inputs(opinions))
-    model = task_models.load_model(run.output)
+    model = models.load(run.output)
     assert task_models.label_names(model) == ("bad", "good")
     test = stored.open(opinions["examples"], "test")
     logits = predictions.class_logits(model, test)
@@ -75,7 +76,7 @@ def test_a_tagger_learns_and_comes_back(reports, tmp_path, crf):
     run = StepRun.standalone(tmp_path / "step")
     config = TagConfig(architecture="recurrent", shape=shape, budget="60 steps", **QUICK)
     tag(config, run, **inputs(reports))
-    model = task_models.load_model(run.output)
+    model = models.load(run.output)
     assert (model.crf is not None) == crf
     test = stored.open(reports["examples"], "test")
     found, loss = predictions.tags(model, test)
@@ -102,7 +103,7 @@ def test_a_reader_learns_where_answers_stand(tmp_path):
     assert run.record.summary["step_validation_exact_match"] > 0.9
     examples = stored.open(paths["examples"], "test")
     assert len(examples) > len(set(examples.rows))  # some contexts take several windows
-    found = predictions.answer_spans(task_models.load_model(run.output), examples)
+    found = predictions.answer_spans(models.load(run.output), examples)
     rows = read_rows(paths["dataset"], "test")
     said = [row["context"][slice(*found[i])] for i, row in enumerate(rows)]
     assert np.mean([a == r["answers"]["text"][0] for a, r in zip(said, rows, strict=True)]) > 0.9
@@ -115,7 +116,7 @@ def test_a_number_is_learned_by_its_squared_error(tmp_path):
     config = ClassifyConfig(architecture="perceptron", shape=shape, budget="80 steps", **QUICK)
     classify(config, run, **inputs(paths))
     test = stored.open(paths["examples"], "test")
-    scores = predictions.class_logits(task_models.load_model(run.output), test)[:, 0]
+    scores = predictions.class_logits(models.load(run.output), test)[:, 0]
     assert np.corrcoef(scores, test.labels)[0, 1] > 0.9
 
 
@@ -131,7 +132,7 @@ def test_a_translator_learns_and_comes_back(tmp_path, architecture, shape):
     run = StepRun.standalone(tmp_path / "step")
     config = TranslateConfig(architecture=architecture, shape=shape, budget="40 steps", **QUICK)
     translate(config, run, **inputs(paths))
-    model = task_models.load_model(run.output)
+    model = models.load(run.output)
     test = stored.open(paths["examples"], "test")
     batch = test.batch(range(4))
     names = ("input_ids", "attention_mask", "decoder_input_ids")
@@ -148,7 +149,7 @@ def test_a_pretrained_encoder_gets_a_new_head(opinions, reports, tmp_path):
     tag(config, first, **inputs(reports))
     needs = Needs.of(stored.read_metadata(opinions["examples"]))
     model = task_models.published_model(first.output, needs)
-    before = task_models.load_model(first.output).backbone.state_dict()
+    before = models.load(first.output).backbone.state_dict()
     assert all(torch.equal(before[k], v) for k, v in model.backbone.state_dict().items())
     assert task_models.label_names(model) == ("bad", "good")
     second = StepRun.standalone(tmp_path / "second")
@@ -202,7 +203,7 @@ def test_a_killed_training_ends_as_if_it_had_not_been(opinions, tmp_path, monkey
     resumed = StepRun.standalone(tmp_path / "killed")
     classify(config, resumed, **inputs(opinions))
     assert any("continues from step 15" in note for note in resumed.record.notes)
-    first, second = (task_models.load_model(run.output) for run in (whole, resumed))
+    first, second = (models.load(run.output) for run in (whole, resumed))
     other = second.state_dict()
     assert all(torch.equal(value, other[name]) for name, value in first.state_dict().items())
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmwright import tokens
+from lmwright import models, tokens
 from lmwright.core.errors import LmwrightError
 from lmwright.core.files import write_json
 from lmwright.corpora.catalog import Row
@@ -22,7 +22,6 @@ from lmwright.evaluation.sequence_scores import scores_of
 from lmwright.tokens import examples as encoded
 from lmwright.tokens.example_steps import SEQUENCES
 from lmwright.tokens.examples import Examples
-from lmwright.training import task_models
 
 if TYPE_CHECKING:
     from lmwright.pipeline.run import StepRun
@@ -105,7 +104,7 @@ def write(
 ) -> Written:
     """What one model writes for every source."""
     started = perf_counter()
-    model: Any = task_models.load_model(folder)
+    model: Any = models.load(folder)
     texts = [""] * len(test)
     # Sources of about one length share a batch: little is computed for padding.
     order = np.argsort(test.lengths, kind="stable")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lmwright import models
 from lmwright.core.errors import LmwrightError
 from lmwright.corpora.catalog import Row
 from lmwright.corpora.datasets import Description, read_rows
@@ -113,7 +114,7 @@ def answers(name: str, folder: Path, material: Material) -> Answers:
     Raises:
         LmwrightError: if its labels are not the dataset's.
     """
-    model = task_models.load_model(folder)
+    model = models.load(folder)
     labels = task_models.label_names(model)
     task = material.description.task
     if task != "question_answering" and labels != material.description.labels:

@@ -15,7 +15,7 @@ Optimizer = Literal["adamw", "adam", "muon", "sgd", "rmsprop", "adafactor", "lio
 
 # Values that one optimiser step keeps per parameter, in fp32.
 # Adafactor's rows and columns are next to nothing; SGD and RMSProp are counted with momentum.
-_STATES: Mapping[str, int] = {
+OPTIMIZER_STATES: Mapping[str, int] = {
     "adamw": 2,
     "adam": 2,
     "muon": 1,
@@ -247,7 +247,7 @@ def training_memory_bytes(
     """
     c = _config(config)
     count = parameters(c)["total"]
-    held = count * 4 * (2 + _STATES[optimizer])
+    held = count * 4 * (2 + OPTIMIZER_STATES[optimizer])
     if precision == "bfloat16":
         held += count * 2  # the copy that the products read
     size = 2 if precision == "bfloat16" else 4

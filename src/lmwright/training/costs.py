@@ -16,9 +16,6 @@ from lmwright.training.objectives.loss import Batch, Objective
 SAMPLE = 4
 """Rows that memory is measured on."""
 
-_STATES = {"sgd": 1, "muon": 1, "lion": 1, "adafactor": 1, "rmsprop": 2}
-"""Values that an optimiser keeps per parameter, at most; 2 of the others."""
-
 
 @dataclass(frozen=True)
 class Costs:
@@ -63,7 +60,7 @@ def measured(model: nn.Module, objective: Objective, batch: Any, optimizer: str)
         optimizer: its name.
     """
     weights = sum(p.numel() for p in model.parameters())
-    held = weights * 4 * (2 + _STATES.get(optimizer, 2))
+    held = weights * 4 * (2 + accounting.OPTIMIZER_STATES[optimizer])
     rows = batch.slice(max(0, len(batch) - SAMPLE), len(batch))  # the longest, where sorted
     kept = _kept_bytes(model, objective, rows) / len(rows)
     length = rows.input_ids.shape[1]

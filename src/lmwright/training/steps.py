@@ -46,8 +46,8 @@ def pretrain(config: PretrainConfig, run: "StepRun", *, shards: Path, tokenizer:
     model, words = new_model(config, tokenizer), tokens.load(tokenizer)
     rows = token_shards.open(shards, "train")
     loader = Loader(rows, batch_rows=batch_rows(config, rows.row_length), seed=config.seed)
-    objective, measured = (objective_for(model.config, words, config.seed + i) for i in (0, 1))
-    measure = ValidationLoss(token_shards.open(shards, "validation"), measured, config.seed)
+    objective, held_out = (objective_for(model.config, words, config.seed + i) for i in (0, 1))
+    measure = ValidationLoss(token_shards.open(shards, "validation"), held_out, config.seed)
     train(config, run, model, objective, loader, {"validation": measure}, started=started)
     models.save(model, run.output, tokenizer=tokenizer)
 

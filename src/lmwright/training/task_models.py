@@ -6,14 +6,13 @@ from typing import Any
 
 from torch import nn
 
-from lmwright import models
 from lmwright.core.errors import LmwrightError
 from lmwright.models.assembly import assemble
 from lmwright.models.build import build
 from lmwright.models.classic_config import MODEL_TYPES
 from lmwright.models.config import TransformerConfig
 from lmwright.models.exchange import config_from, read_config_json, read_weights
-from lmwright.models.folders import classic_model, load_classic, save_classic
+from lmwright.models.folders import classic_model, load_classic
 from lmwright.models.hub import locate
 from lmwright.training.task_shapes import HEADS, Needs, label_keys, model_config
 
@@ -64,22 +63,6 @@ def published_model(folder: Path, needs: Needs) -> nn.Module:
         )
     model = assemble(config, read_weights(place), place, new_head=True)
     return model.float().train()
-
-
-def save_model(model: nn.Module, folder: Path, tokenizer: Path) -> None:
-    """Write a model's folder, with its tokenizer."""
-    if isinstance(model.config, TransformerConfig):
-        models.save(model, folder, tokenizer=tokenizer)
-    else:
-        save_classic(model, folder, tokenizer=tokenizer)  # type: ignore[arg-type]
-
-
-def load_model(folder: Path) -> Any:
-    """Open a folder that `save_model` wrote, in evaluation mode."""
-    values = read_config_json(Path(folder))
-    if values.get("model_type") in MODEL_TYPES:
-        return load_classic(folder)
-    return models.load(folder)
 
 
 def label_names(model: nn.Module) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
+from lmwright import models
 from lmwright.core.errors import LmwrightError
 from lmwright.metrics import classification
 from lmwright.metrics.tagging import entity_scores
@@ -176,7 +177,7 @@ def _train(
         costs=costs.measured(model, objectives[0], loader.typical(), config.optimizer),
     )
     _summarize(run, measure(model), loader, chosen_by)
-    task_models.save_model(model, run.output, tokenizer)
+    models.save(model, run.output, tokenizer=tokenizer)
 
 
 def _model(config: TaskConfig, needs: Needs, start: Path | None) -> Any:
