@@ -1,64 +1,21 @@
 """From logits to the next token: greedy, temperature, top-k, top-p, one random stream a request."""
 
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
 from random import Random
 
 import torch
 from torch import Tensor
 
-from lmwright.core.errors import LmwrightError
+from lmwright.engine.params import Constraint, SamplingParams
 
-
-@dataclass(frozen=True)
-class SamplingParams:
-    """How one request wants its tokens chosen, and when it wants to stop.
-
-    Args:
-        max_tokens: most tokens to generate; fewer where the model's context ends first.
-        temperature: 0 takes the likeliest token (the lowest id of equals); t > 0 samples from
-            softmax(logits / t).
-        top_k: sample among the k likeliest tokens; 0 means all of them.
-        top_p: then among the smallest set of likeliest tokens whose probabilities, renormalised
-            after top-k, reach p (Holtzman et al. 2020, section 3.1).
-        stop: strings that end the answer; the text stops before the first of them.
-        seed: the same seed gives the same tokens, alone or in a batch; None takes a fresh one.
-        logprobs: report the log-probability of each chosen token.
-        ignore_eos: do not stop at the model's end tokens (benchmarks, fixed-length rollouts).
-
-    Raises:
-        LmwrightError: if a value is out of its range.
-    """
-
-    max_tokens: int = 128
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    stop: Items[str] = ()
-    seed: int | None = None
-    logprobs: bool = False
-    ignore_eos: bool = False
-
-    def __post_init__(self) -> None:
-        # One string is a sequence of strings too: "###" must not mean three stops of "#".
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
-        object.__setattr__(self, "stop", stop)
-        checks = {
-            "max_tokens": (self.max_tokens >= 1, "at least 1"),
-            # A comparison is False for NaN, so NaN is refused here as well.
-            "temperature": (0.0 <= self.temperature < float("inf"), "0 or a finite number above"),
-            "top_k": (self.top_k >= 0, "0 (off) or more"),
-            "top_p": (0.0 < self.top_p <= 1.0, "above 0 and at most 1"),
-            "stop": (all(stop), "strings that are not empty"),
-        }
-        for name, (valid, expected) in checks.items():
-            if not valid:
-                raise LmwrightError(f"{name}={getattr(self, name)!r}: it must be {expected}")
-
-    @property
-    def greedy(self) -> bool:
-        """True if the likeliest token is taken and nothing random happens."""
-        return self.temperature == 0.0
+__all__ = [
+    "Constraint",
+    "SamplingParams",
+    "choose",
+    "draw",
+    "random_stream",
+    "sampling_distribution",
+]
 
 
 def random_stream(params: SamplingParams) -> Random | None:
