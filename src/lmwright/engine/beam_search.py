@@ -5,10 +5,15 @@ Beam search: Sutskever et al. 2014, section 3.2; length penalty: Wu et al. 2016,
 
 import math
 from collections.abc import Callable
+from collections.abc import Sequence as Items
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from lmwright.core.errors import LmwrightError
+from lmwright.engine.growing import GrowingCache
+from lmwright.models.transformer import Decoder
 
 
 class Writer(Protocol):
@@ -21,6 +26,77 @@ class Writer(Protocol):
     def select(self, rows: Tensor) -> None:
         """Go on with these rows (M,), in this order, each as often as it is named."""
         ...
+
+
+class DecoderWriter:
+    """A decoder that goes on from one text.
+
+    Args:
+        model: whose forward pass.
+        prompt_ids: what was written before, but for the last token; may be empty.
+    """
+
+    def __init__(self, model: Decoder, prompt_ids: Items[int]) -> None:
+        self.model = model
+        self.cache = GrowingCache()
+        self.written = 0
+        if prompt_ids:
+            self._read(torch.tensor([list(prompt_ids)], device=model.output_weight.device))
+
+    def step(self, token_ids: Tensor) -> Tensor:
+        """See `Writer`."""
+        return self.model.project(self._read(token_ids[:, None])[:, -1])
+
+    def select(self, rows: Tensor) -> None:
+        """See `Writer`."""
+        self.cache.select(rows)
+
+    def _read(self, token_ids: Tensor) -> Tensor:
+        """(N, T) tokens -> (N, T, D), all rows being of one length."""
+        places = torch.arange(token_ids.shape[1], device=token_ids.device)[None] + self.written
+        self.written += token_ids.shape[1]
+        return self.model.hidden_states(token_ids, position_ids=places, cache=self.cache)
+
+
+def continue_text(
+    model: Decoder,
+    prompt_ids: Items[int],
+    *,
+    end_ids: Items[int],
+    max_tokens: int,
+    beams: int,
+    length_penalty: float = 0.0,
+) -> list[int]:
+    """The best continuation of a text that beam search finds; called under `runner.generating`.
+
+    Args:
+        model: a decoder.
+        prompt_ids: at least one token.
+        end_ids: tokens that end it.
+        max_tokens: of the continuation at most.
+        beams: continuations that are followed at once; 1: always the likeliest token.
+        length_penalty: alpha of `penalty`, at least 0; 0 prefers the likeliest continuation.
+
+    Returns:
+        Token ids, without the end token.
+
+    Raises:
+        LmwrightError: if a setting is out of range.
+    """
+    if not prompt_ids or max_tokens < 1 or beams < 1 or length_penalty < 0:
+        raise LmwrightError(
+            f"{len(prompt_ids)} prompt tokens, max_tokens {max_tokens}, beams {beams}, "
+            f"length_penalty {length_penalty}: the first three must be at least 1, the last 0"
+        )
+    device = model.output_weight.device
+    writer = DecoderWriter(model, prompt_ids[:-1])
+    first = torch.tensor([prompt_ids[-1]], device=device)
+    ends = torch.tensor(list(end_ids), dtype=torch.long, device=device)
+    if beams == 1:
+        return greedy(writer, first, ends, max_tokens)[0]
+    return beam_search(
+        writer, first, ends, max_tokens, beams, lambda n: penalty(n, length_penalty)
+    )[0]
 
 
 def penalty(length: int, alpha: float) -> float:

@@ -19,8 +19,8 @@ class Constraint:
 
     Args:
         kind: json_object: any JSON object; json_schema: a value that this schema accepts; regex: a
-            text that this expression (Rust's `regex` syntax) matches as a whole; grammar: a text
-            of this context-free grammar (Lark's syntax, as llguidance reads it).
+            text that this expression (Rust's `regex` syntax, without anchors) matches as a whole;
+            grammar: a text of this context-free grammar (Lark's syntax, as llguidance reads it).
         text: the schema (as JSON), the expression or the grammar; "" for "json_object".
 
     Raises:
@@ -48,8 +48,8 @@ def _check_schema(text: str) -> None:
         schema = json.loads(text)
     except ValueError as error:
         raise LmwrightError(f"the JSON schema is not JSON: {error}") from error
-    if not isinstance(schema, dict | bool):
-        raise LmwrightError("the JSON schema must be an object, true or false")
+    if not isinstance(schema, dict):
+        raise LmwrightError("the JSON schema must be a JSON object")
 
 
 @dataclass(frozen=True)
@@ -198,6 +198,15 @@ class SamplingParams:
             or self.frequency_penalty
             or self.min_tokens
         )
+
+    def check_vocabulary(self, vocab_size: int) -> None:
+        """Raise LmwrightError if a token id is named that a model of this size does not have."""
+        for name in ("logit_bias", "stop_token_ids"):
+            largest = max(getattr(self, name), default=0)
+            if largest >= vocab_size:
+                raise LmwrightError(
+                    f"{name} names token {largest}; this model's are 0 .. {vocab_size - 1}"
+                )
 
     def to_json(self) -> dict[str, Any]:
         """What differs from the defaults, as values that JSON has; see `from_json`."""

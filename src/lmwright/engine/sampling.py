@@ -1,79 +1,194 @@
-"""From logits to the next token: greedy, temperature, top-k, top-p, one random stream a request."""
+"""From scores to the next token: one request's state, the order of its filters, and the draw."""
 
+import math
 from collections.abc import Sequence as Items
+from dataclasses import dataclass
 from random import Random
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from lmwright.engine.params import Constraint, SamplingParams
+from lmwright.engine.penalties import Penalties
 
 __all__ = [
+    "Choice",
     "Constraint",
     "SamplingParams",
+    "SamplingState",
     "choose",
-    "draw",
-    "random_stream",
-    "sampling_distribution",
+    "distribution",
+    "score",
 ]
 
 
-def random_stream(params: SamplingParams) -> Random | None:
-    """The request's own stream of uniform numbers; None for greedy requests.
+class Matcher(Protocol):
+    """What follows an answer's way through the language it must belong to."""
 
-    One number is drawn per token, so what else is in the batch cannot shift the stream, and the
-    process's global generators (torch, NumPy, random) are neither read nor advanced.
+    mask: Tensor
+    """(V',) bool on the CPU: which tokens may come next, at least one; others may not."""
+
+    def advance(self, token_id: int) -> None:
+        """Take a token.
+
+        Raises:
+            LmwrightError: if it was not allowed, or nothing can follow it.
+        """
+        ...
+
+
+class SamplingState:
+    """What choosing one sequence's tokens depends on besides the model's scores.
+
+    Args:
+        params: how to choose.
+        prompt_ids: the sequence's prompt.
+        end_ids: the model's end tokens.
+        matcher: at the start of the answer; None: the answer is free.
+
+    Attributes:
+        end_ids: tokens that end this answer: the model's, unless `params.ignore_eos`, and
+            `params.stop_token_ids`.
+        random: the request's own stream of uniform numbers; None for greedy requests. One number
+            is drawn per token, so what else is in the batch cannot shift the stream, and the
+            process's global generators (torch, NumPy, random) are neither read nor advanced.
     """
-    if params.greedy:
-        return None
-    return Random(params.seed)
+
+    def __init__(
+        self,
+        params: SamplingParams,
+        prompt_ids: Items[int],
+        *,
+        end_ids: frozenset[int] = frozenset(),
+        matcher: Matcher | None = None,
+    ) -> None:
+        assert (matcher is None) == (params.constraint is None), "a constraint and its matcher"
+        self.params = params
+        self.random = random_stream(params)
+        self.end_ids = (frozenset() if params.ignore_eos else end_ids) | {*params.stop_token_ids}
+        self.matcher = matcher
+        self._penalties = (
+            Penalties(params, prompt_ids, self.end_ids) if params.changes_scores else None
+        )
+
+    @property
+    def plain(self) -> bool:
+        """True if the model's scores are taken as they are."""
+        return self._penalties is None and self.matcher is None
+
+    def advance(self, token_id: int) -> None:
+        """Take the next token of the answer: counts, bans, the place in the grammar.
+
+        Raises:
+            LmwrightError: if no token can follow under the constraint.
+        """
+        if self._penalties is not None:
+            self._penalties.count(token_id)
+        if self.matcher is not None:
+            self.matcher.advance(token_id)
+
+    def adjust(self, scores: Tensor) -> Tensor:
+        """The (V,) float32 scores to choose by, from the model's."""
+        adjusted = scores if self._penalties is None else self._penalties.apply(scores)
+        if self.matcher is None:
+            return adjusted
+        allowed = _stretched(self.matcher.mask.to(scores.device), len(scores))
+        masked = adjusted.masked_fill(~allowed, float("-inf"))
+        if masked.amax() > float("-inf"):
+            return masked
+        # Only banned tokens are left: the grammar is complete before `min_tokens`, and it rules.
+        return scores.nan_to_num(neginf=torch.finfo(scores.dtype).min).masked_fill(
+            ~allowed, float("-inf")
+        )
 
 
-def choose(
-    logits: Tensor, params: Items[SamplingParams], streams: Items[Random | None]
-) -> tuple[Tensor, Tensor | None]:
-    """Choose one token for every row.
+@dataclass(frozen=True)
+class Choice:
+    """One token that was chosen.
+
+    Attributes:
+        logprob: its natural log-probability, where asked for: under the distribution that it was
+            drawn from; for greedy requests under the softmax of the scores it is the largest of.
+        top: (id, log-probability) of the likeliest tokens, where asked for, the likeliest first,
+            of equals the lower id; tokens that were not possible are left out.
+    """
+
+    token_id: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+def random_stream(params: SamplingParams) -> Random | None:
+    """The request's own uniform numbers; None for greedy requests."""
+    return None if params.greedy else Random(params.seed)
+
+
+def choose(logits: Tensor, states: Any, streams: Any = None) -> Any:
+    """Choose one token for every row; the states are advanced by the caller.
 
     Args:
         logits: (B, V) floating point, finite.
-        params, streams: one per row; `streams[i]` is None exactly where `params[i]` is greedy.
-
-    Returns:
-        (B,) int64 token ids, and (B,) float64 natural log-probabilities if any row asked for them:
-        under the distribution the token was drawn from, after temperature, top-k and top-p and
-        renormalised over what they left; for greedy rows under the model's own (temperature 1).
+        states: one per row.
     """
-    tokens = logits.argmax(dim=-1)
-    wants_logprobs = any(p.logprobs for p in params)
-    logprobs = token_logprobs(logits, tokens) if wants_logprobs else None
-    sampled = [row for row, stream in enumerate(streams) if stream is not None]
-    if not sampled:
-        return tokens, logprobs
-    rows = torch.tensor(sampled, device=logits.device)
-    probabilities = sampling_distribution(logits[rows], [params[row] for row in sampled])
-    uniforms = torch.tensor(
-        [stream.random() for stream in streams if stream is not None],
-        dtype=torch.float64,
-        device=logits.device,
-    )
-    drawn = draw(probabilities, uniforms)
-    tokens[rows] = drawn
-    if logprobs is not None:
-        logprobs[rows] = probabilities.gather(1, drawn[:, None])[:, 0].log()
-    return tokens, logprobs
+    if streams is not None:  # the scheduler before it had states
+        return _choose_by_params(logits, states, streams)
+    scores = _adjusted(logits, states)
+    tokens = scores.argmax(dim=-1)
+    sampled = [row for row, state in enumerate(states) if state.random is not None]
+    probabilities = None
+    if sampled:
+        rows = torch.tensor(sampled, device=logits.device)
+        probabilities = sampling_distribution(scores[rows], [states[row].params for row in sampled])
+        uniforms = [state.random.random() for state in states if state.random is not None]
+        tokens[rows] = draw(probabilities, probabilities.new_tensor(uniforms))
+    chosen = tokens.tolist()
+    if not any(state.params.logprobs for state in states):
+        return [Choice(token) for token in chosen]
+    drawn_from = {}
+    if probabilities is not None:
+        drawn_from = {row: probabilities[place] for place, row in enumerate(sampled)}
+    return [
+        _reported(token, scores[row], drawn_from.get(row), state.params)
+        for row, (token, state) in enumerate(zip(chosen, states, strict=True))
+    ]
 
 
-def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
-    """(B,) float64 log-softmax of (B, V) `logits` at (B,) `tokens`."""
-    logits = logits.double()
-    return logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)
-
-
-def sampling_distribution(logits: Tensor, params: Items[SamplingParams]) -> Tensor:
-    """Probabilities after temperature, then top-k, then top-p, each row by its own parameters.
+def distribution(logits: Tensor, states: Items[SamplingState]) -> Tensor:
+    """(B, V) float64, the probabilities that `choose` draws from; of greedy rows 1 for one token.
 
     Args:
-        logits: (B, V).
+        logits, states: see `choose`.
+    """
+    scores = _adjusted(logits, states)
+    result = torch.zeros(scores.shape, dtype=torch.float64, device=scores.device)
+    result.scatter_(1, scores.argmax(dim=-1, keepdim=True), 1.0)
+    sampled = [row for row, state in enumerate(states) if state.random is not None]
+    if sampled:
+        rows = torch.tensor(sampled, device=scores.device)
+        result[rows] = sampling_distribution(scores[rows], [states[row].params for row in sampled])
+    return result
+
+
+def score(logits: Tensor, token_ids: Items[int], top: int = 0) -> list[Choice]:
+    """Given tokens' log-probabilities under the model alone, as prompts are scored.
+
+    Args:
+        logits: (N, V).
+        token_ids: N of them.
+        top: how many of the likeliest tokens to report beside each.
+    """
+    return [
+        _choice(token, row.double().log_softmax(dim=-1), top)
+        for token, row in zip(token_ids, logits, strict=True)
+    ]
+
+
+def sampling_distribution(scores: Tensor, params: Items[SamplingParams]) -> Tensor:
+    """Probabilities after temperature, top-k, top-p and min-p, each row by its own parameters.
+
+    Args:
+        scores: (B, V), some finite in each row, none infinite but -inf.
         params: one per row, none of them greedy.
 
     Returns:
@@ -82,27 +197,34 @@ def sampling_distribution(logits: Tensor, params: Items[SamplingParams]) -> Tens
     """
 
     def column(values: list[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float64, device=logits.device)[:, None]
+        return torch.tensor(values, dtype=torch.float64, device=scores.device)[:, None]
 
-    scaled = logits.double()
+    scaled = scores.double()
     # The largest becomes 0 first: a tiny temperature then gives 0 and -inf, never inf - inf.
     scaled = scaled - scaled.amax(dim=-1, keepdim=True)
     scaled = scaled / column([p.temperature for p in params])
-    if all(p.top_k == 0 and p.top_p == 1.0 for p in params):
-        return scaled.softmax(dim=-1)
-    vocabulary = logits.shape[-1]
-    # Stable: of equal logits the lower id ranks first, so a cut between equals is deterministic.
+    if any(p.top_k or p.top_p < 1.0 for p in params):
+        # p = 1 keeps everything, whatever the cumulative sum rounds to.
+        top_p = column([p.top_p if p.top_p < 1.0 else math.inf for p in params])
+        scaled = _likeliest(scaled, column([p.top_k or math.inf for p in params]), top_p)
+    if any(p.min_p for p in params):
+        # Fractions of the likeliest, which is exp(0) here; what was cut above changes none.
+        least = column([math.log(p.min_p) if p.min_p else -math.inf for p in params])
+        scaled = scaled.masked_fill(scaled < least, -math.inf)
+    return scaled.softmax(dim=-1)
+
+
+def _likeliest(scaled: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
+    """(B, V) with -inf where a token is not among the k likeliest, or beyond the mass p."""
+    # Stable: of equal scores the lower id ranks first, so a cut between equals is deterministic.
     ordered, order = scaled.sort(dim=-1, descending=True, stable=True)
-    rank = torch.arange(vocabulary, device=logits.device)
-    top_k = column([p.top_k or vocabulary for p in params])
-    ordered = ordered.masked_fill(rank >= top_k, float("-inf"))
+    rank = torch.arange(scaled.shape[-1], device=scaled.device)
+    ordered = ordered.masked_fill(rank >= top_k, -math.inf)
     mass = ordered.softmax(dim=-1)
     before = mass.cumsum(dim=-1) - mass  # probability of all likelier tokens
-    # p = 1 keeps everything, whatever the cumulative sum rounds to.
-    top_p = column([p.top_p if p.top_p < 1.0 else float("inf") for p in params])
     beyond = (before >= top_p) & (rank > 0)
-    ordered = ordered.masked_fill(beyond, float("-inf"))
-    return torch.empty_like(scaled).scatter_(1, order, ordered).softmax(dim=-1)
+    ordered = ordered.masked_fill(beyond, -math.inf)
+    return torch.empty_like(scaled).scatter_(1, order, ordered)
 
 
 def draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
@@ -120,3 +242,57 @@ def draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     # The product may round up to the total, where no token would be left.
     target = torch.minimum(uniforms * total, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(cumulative, target[:, None], right=True)[:, 0]
+
+
+def _adjusted(logits: Tensor, states: Items[SamplingState]) -> Tensor:
+    """(B, V), the scores to choose by; `logits` themselves where no row changes them."""
+    changing = [row for row, state in enumerate(states) if not state.plain]
+    if not changing:
+        return logits
+    scores = logits.float()
+    scores = scores.clone() if scores is logits else scores
+    for row in changing:
+        scores[row] = states[row].adjust(scores[row])
+    return scores
+
+
+def _stretched(mask: Tensor, vocabulary: int) -> Tensor:
+    """(V,) from a mask over the tokenizer's tokens: a model may have rows that no token uses."""
+    if len(mask) >= vocabulary:
+        return mask[:vocabulary]
+    return torch.cat((mask, mask.new_zeros(vocabulary - len(mask))))
+
+
+def _reported(
+    token: int, scores: Tensor, probabilities: Tensor | None, params: SamplingParams
+) -> Choice:
+    if not params.logprobs:
+        return Choice(token)
+    if probabilities is None:
+        return _choice(token, scores.double().log_softmax(dim=-1), params.top_logprobs)
+    return _choice(token, probabilities.log(), params.top_logprobs)
+
+
+def _choice(token: int, logprobs: Tensor, top: int) -> Choice:
+    """A token among (V,) float64 log-probabilities."""
+    value = logprobs[token].item()
+    if not top:
+        return Choice(token, value)
+    least = logprobs.topk(min(top, len(logprobs))).values[-1]
+    # Of equals at the edge `topk` keeps any: look at all of them, in the order of their ids.
+    ids = ((logprobs >= least) & logprobs.isfinite()).nonzero()[:, 0]
+    values, order = logprobs[ids].sort(descending=True, stable=True)
+    return Choice(token, value, tuple(zip(ids[order].tolist(), values.tolist(), strict=True))[:top])
+
+
+def _choose_by_params(
+    logits: Tensor, params: Items[SamplingParams], streams: Items[Random | None]
+) -> tuple[Tensor, Tensor | None]:
+    states = []
+    for each, stream in zip(params, streams, strict=True):
+        states.append(SamplingState(each, ()))
+        states[-1].random = stream
+    choices = choose(logits, states)
+    tokens = torch.tensor([choice.token_id for choice in choices])
+    values = [choice.logprob or 0.0 for choice in choices]
+    return tokens, torch.tensor(values) if any(p.logprobs for p in params) else None
