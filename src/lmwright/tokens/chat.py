@@ -5,9 +5,9 @@ generation prompt: exactly what a model would have to write there. This works fo
 whose renderings are prefixes of each other, and is refused for the others.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,11 +29,15 @@ COMPARED_EVERY = 1000
 
 
 def encode(
-    tokenizer: "Tokenizer", messages: Sequence[Message], *, add_generation_prompt: bool
+    tokenizer: "Tokenizer",
+    messages: Sequence[Message],
+    *,
+    add_generation_prompt: bool,
+    tools: Sequence[Mapping[str, Any]] = (),
 ) -> list[int]:
     """Ids of a conversation; `Tokenizer.encode_chat` says what they promise."""
     check_messages(messages)
-    template = tokenizer.template
+    template = tokenizer.template.with_tools(tools) if tools else tokenizer.template
     # A turn that the template rewrites later has no edges to keep; it is plain history.
     turns = [turn for turn in assistant_turns(template, messages) if turn is not None]
     pieces = split(template, messages, turns, add_generation_prompt=add_generation_prompt)

@@ -5,6 +5,7 @@ Only markup may become special tokens: a user who types `<|im_end|>` must not en
 rendering here also says where the contents lie.
 """
 
+import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -50,7 +51,7 @@ class ChatTemplate:
     ) -> None:
         self.source = source
         self.special_tokens = tuple(special_tokens)
-        self._variables = dict(variables)
+        self._variables: dict[str, Any] = dict(variables)
         # Longest first, so that a token which begins like another is seen whole.
         ordered = sorted(special_tokens, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
@@ -60,6 +61,22 @@ class ChatTemplate:
             raise LmwrightError(
                 f"the chat template is not valid Jinja, line {error.lineno}: {error.message}"
             ) from error
+
+    def with_tools(self, tools: Sequence[Mapping[str, Any]]) -> "ChatTemplate":
+        """The template as it writes conversations in which the assistant may call tools.
+
+        Args:
+            tools: as Hugging Face's templates read them, `{"type": "function", "function": {...}}`.
+
+        Raises:
+            LmwrightError: if a tool holds the text of a special token; none can be told from
+                markup there.
+        """
+        if self._special.search(_to_json(tools)):
+            raise LmwrightError("a tool's description holds the text of a special token")
+        template = copy.copy(self)
+        template._variables = {**self._variables, "tools": list(tools)}
+        return template
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
         """The conversation as text.

@@ -1,6 +1,6 @@
 """Tokenizers in the Hugging Face layout: train, load, save, encode, decode."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -236,17 +236,26 @@ class Tokenizer:
         return self.template.render(messages, add_generation_prompt=add_generation_prompt)
 
     def encode_chat(
-        self, messages: Sequence[Message], *, add_generation_prompt: bool = True
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> list[int]:
         """Ids of a conversation: special tokens from the template's markup, none from contents.
 
         The ids before an assistant's turn are those that it was, or will be, generated from, so
         training and generation see the same prompt whatever the answer begins with.
 
+        Args:
+            messages: the turns, oldest first.
+            add_generation_prompt: end with the markup that opens the assistant's next turn.
+            tools: what the assistant may call; see `ChatTemplate.with_tools`.
+
         Raises:
             LmwrightError: if the messages are malformed or the template refuses them.
         """
-        return chat.encode(self, messages, add_generation_prompt=add_generation_prompt)
+        return chat.encode(self, messages, add_generation_prompt=add_generation_prompt, tools=tools)
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json, tokenizer_config.json and chat_template.jinja into `folder`."""
