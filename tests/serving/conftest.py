@@ -1,6 +1,11 @@
-"""A scripted engine for what must happen on cue, and a real server on a free port."""
+"""A scripted engine for what must happen on cue, and a real server on a free port.
+
+The engine runs in a thread at the other end of the channel: all is as in production but the start
+of a process. What only a process shows is in test_processes and test_command.
+"""
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,11 +16,12 @@ import httpx
 import pytest
 
 from lmwright.core.errors import LmwrightError
-from lmwright.serving import launch
+from lmwright.engine.stats import EngineStats
+from lmwright.serving import channel, engine_process, launch, options
 from lmwright.serving.app import Settings, create_app
 from lmwright.serving.guard import Hosts
 from lmwright.serving.limits import Limits
-from lmwright.serving.model import Served
+from lmwright.serving.model import Loaded
 
 END = 0
 
@@ -25,9 +31,11 @@ class WordTokenizer:
 
     chat_template = "words"
     end_of_turn_id = END
+    vocab_size = 1000
 
     def __init__(self):
         self.words = ["<end>"]
+        self.token_bytes = {i: f"w{i}".encode() for i in range(1, self.vocab_size)}
 
     def encode(self, text):
         return [self._id(word) for word in text.split()]
@@ -35,15 +43,21 @@ class WordTokenizer:
     def encode_prompt(self, text):
         return self.encode(text)
 
-    def encode_chat(self, messages):
+    def encode_chat(self, messages, tools=(), add_generation_prompt=True):
         if messages[-1]["content"] == "refuse me":
             raise LmwrightError("the chat template refuses these messages")
-        return [self._id("<turn>")] + [
+        names = [tool["function"]["name"] for tool in tools]
+        return [self._id(word) for word in ["<turn>", *names]] + [
             i for message in messages for i in self.encode(message["content"])
         ]
 
-    def decode(self, ids):
-        return " ".join(f"w{i}" for i in ids if i != END)
+    def decode(self, ids, skip_special_tokens=True):
+        return " ".join(
+            "<end>" if i == END else f"w{i}" for i in ids if i or not skip_special_tokens
+        )
+
+    def stream_decoder(self):
+        return SimpleNamespace(push=lambda i: "" if i == END else f"w{i}")
 
     def _id(self, word):
         if word not in self.words:
@@ -92,6 +106,10 @@ class ScriptedEngine:
     def has_work(self):
         return bool(self.requests)
 
+    def stats(self):
+        waiting = len(self.requests) - self.running
+        return EngineStats(self.running, waiting, 100, len(self.requests), 0, 0, 0, 0, 0, 0, 0, 0)
+
     def step(self):
         if self.hold is not None:
             self.hold.acquire()
@@ -103,7 +121,15 @@ class ScriptedEngine:
         return [self._next(r) for r in list(self.requests.values())[: self.max_sequences]]
 
     def _next(self, request):
-        limit = min(request.params.max_tokens, self.context_length - len(request.prompt))
+        params = request.params
+        prompt_logprobs = None
+        if params.prompt_logprobs and not request.said:
+            top = [(7, -0.25)][: params.top_logprobs]
+            prompt_logprobs = [(token_id, -1.5, top) for token_id in request.prompt[1:]]
+        if params.max_tokens == 0:
+            del self.requests[request.id]
+            return _event(request, finish_reason="length", prompt_logprobs=prompt_logprobs)
+        limit = min(params.max_tokens, self.context_length - len(request.prompt))
         text = self.script[request.said] if request.said < len(self.script) else ""
         request.said += 1
         over = request.said > len(self.script)
@@ -114,15 +140,58 @@ class ScriptedEngine:
         if reason:
             del self.requests[request.id]
         token = END if over else request.said
-        logprob = -0.5 if request.params.logprobs else None
-        return SimpleNamespace(
-            request_id=request.id,
+        return _event(
+            request,
             text="" if error else text,
             token_id=None if error else token,
             finish_reason=reason,
-            logprob=logprob,
+            logprob=-0.5 if params.logprobs else None,
+            top=[(rank + 5, -0.25 - rank) for rank in range(params.top_logprobs)],
+            prompt_logprobs=prompt_logprobs,
             error=error,
         )
+
+
+def _event(request, **fields):
+    absent = {"text": "", "token_id": None, "logprob": None, "error": None, "top": ()}
+    return SimpleNamespace(request_id=request.id, **{**absent, **fields})
+
+
+class ThreadEngine:
+    """An engine in a thread where production has a process; see `serving.processes.Handle`.
+
+    Args:
+        load: opens the model, in the thread.
+    """
+
+    pid = -1
+
+    def __init__(self, load: Callable[[], Loaded]):
+        self.socket, theirs = channel.pair()
+        self.channel = channel.Channel(theirs)
+        self._load = load
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._status: int | None = None
+        self._thread.start()
+
+    def _run(self):
+        self._status = engine_process.serve(self.channel, lambda found: self._open())
+
+    def _open(self):
+        loaded = self._load()
+        self._tokenizer = loaded.engine.tokenizer
+        return loaded
+
+    def open_tokenizer(self, folder):
+        return self._tokenizer
+
+    def kill(self):
+        """As far as a thread can be killed: it finds nobody at the other end."""
+        self.channel._socket.shutdown(socket.SHUT_RDWR)
+
+    def wait(self, seconds):
+        self._thread.join(seconds)
+        return self._status
 
 
 @dataclass
@@ -161,11 +230,11 @@ def _eventually():
 
 @contextlib.contextmanager
 def run_server(load, *, wait=True, limits=None, hosts=None, engine=None, **settings):
-    listener = launch.bind("127.0.0.1", 0)
+    listener = options.bind("127.0.0.1", 0)
     failures: list[BaseException] = []
     name = settings.pop("name", "tiny")
     app = create_app(
-        load,
+        lambda model: ThreadEngine(load),
         Settings(
             name=name,
             limits=limits or Limits(),
@@ -199,7 +268,7 @@ def serve() -> Iterator[Callable[..., LiveServer]]:
 
         def start(engine: ScriptedEngine | None = None, **options) -> LiveServer:
             engine = engine or ScriptedEngine()
-            served = Served(
+            served = Loaded(
                 engine,
                 chats=options.pop("chats", True),
                 parameters=4_000_000,
@@ -210,6 +279,11 @@ def serve() -> Iterator[Callable[..., LiveServer]]:
             )
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def thread_engine():
+    return ThreadEngine
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ import time
 import pytest
 
 from lmwright.core.errors import LmwrightError
-from lmwright.serving import launch
+from lmwright.serving import options
 from lmwright.serving.limits import Limits
-from lmwright.serving.model import Served
+from lmwright.serving.model import Loaded
 
 CHAT = "/v1/chat/completions"
 LONG = ["word "] * 50
@@ -41,7 +41,7 @@ def raw_request(server, body: dict) -> socket.socket:
 
 
 def cancelled(server) -> bool:
-    return any(answer.cancelled for answer in list(server.worker._in_flight))
+    return any(answer.cancelled for answer in server.worker.in_flight)
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -69,13 +69,13 @@ def test_a_client_that_hangs_up_while_it_waits_frees_its_place(serve, scripted, 
     first = raw_request(server, server.chat(stream=True))
     eventually(lambda: len(engine.seen) == 1)
     second = raw_request(server, server.chat(stream=True))
-    eventually(lambda: len(server.worker._in_flight) == 2)
+    eventually(lambda: len(server.worker.in_flight) == 2)
 
     second.close()
     eventually(lambda: cancelled(server))
     engine.hold.release(2)
 
-    eventually(lambda: len(server.worker._in_flight) == 1)
+    eventually(lambda: len(server.worker.in_flight) == 1)
     assert len(engine.seen) == 1 or engine.aborted == [1]  # never added, or taken out again
     first.close()
 
@@ -85,7 +85,7 @@ def test_a_full_queue_is_refused_at_once_and_drains(serve, scripted, eventually)
     server = serve(engine, limits=Limits(waiting_requests=1, retry_after=3))
     with server.client() as client:
         accepted = [in_background(lambda: client.post(CHAT, json=server.chat())) for _ in range(2)]
-        eventually(lambda: len(server.worker._in_flight) == 2)
+        eventually(lambda: len(server.worker.in_flight) == 2)
         refused = client.post(CHAT, json=server.chat(stream=True))
         metrics = client.get("/metrics").text
         engine.hold.release(1000)
@@ -107,7 +107,7 @@ def test_the_queue_is_bounded_in_tokens_as_well(serve, scripted, eventually):
     long = server.chat(messages=[{"role": "user", "content": "word " * 30}])
     with server.client() as client:
         thread, results = in_background(lambda: client.post(CHAT, json=long))
-        eventually(lambda: len(server.worker._in_flight) == 1)  # into an idle server it may come
+        eventually(lambda: len(server.worker.in_flight) == 1)  # into an idle server it may come
         refused = client.post(CHAT, json=server.chat())
         engine.hold.release(1000)
         thread.join(10)
@@ -143,18 +143,27 @@ def test_a_stream_that_fails_ends_with_the_error_and_no_done(serve, scripted):
     assert whole.status_code == 500
 
 
-def test_an_engine_that_always_fails_ends_the_server(serve, scripted, eventually):
-    server = serve(scripted(failing_steps=1000))
+def test_an_engine_that_always_fails_is_restarted_twice_and_then_ends_the_server(
+    serve, scripted, eventually
+):
+    engine = scripted(failing_steps=1000)
+    server = serve(engine)
     with server.client() as client:
-        for _ in range(3):
+
+        def failed():
             assert client.post(CHAT, json=server.chat()).status_code in (500, 503)
-        eventually(lambda: server.worker.state == "failed")
+            engine.requests.clear()  # a new process would know nothing of them
+            return server.worker.state == "failed"
+
+        eventually(failed)
         ready = client.get("/health/ready")
         refused = client.post(CHAT, json=server.chat())
+        metrics = client.get("/metrics").text
 
     assert ready.status_code == 503
     assert refused.status_code == 503
-    assert [str(error) for error in server.failures] == ["the scripted failure"]
+    assert "died 3 times within a minute" in str(server.failures[0])
+    assert 'engine_deaths_total{model_name="tiny"} 3.0' in metrics
 
 
 def test_while_loading_the_server_is_alive_but_not_ready(serve, scripted, eventually):
@@ -162,7 +171,7 @@ def test_while_loading_the_server_is_alive_but_not_ready(serve, scripted, eventu
 
     def load():
         loaded.wait(10)
-        return Served(engine)
+        return Loaded(engine)
 
     server = serve(engine, load=load, wait=False)
     with server.client() as client:
@@ -285,18 +294,18 @@ def test_a_slow_reader_does_not_hold_the_others_up(serve, scripted, eventually):
 
 
 def test_a_port_in_use_is_told_before_anything_is_loaded():
-    first = launch.bind("127.0.0.1", 0)
+    first = options.bind("127.0.0.1", 0)
     port = first.getsockname()[1]
     with pytest.raises(LmwrightError, match=f"127.0.0.1:{port} is in use"):
-        launch.bind("127.0.0.1", port)
+        options.bind("127.0.0.1", port)
     first.close()
-    launch.bind("127.0.0.1", port).close()
+    options.bind("127.0.0.1", port).close()
 
 
 @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 70_000), ("no.such.host.invalid", 0)])
 def test_an_impossible_address_is_one_clear_error(host, port):
     with pytest.raises(LmwrightError):
-        launch.bind(host, port)
+        options.bind(host, port)
 
 
 def test_many_hang_ups_leave_nothing_behind(serve, scripted, eventually):
@@ -320,5 +329,4 @@ def test_many_hang_ups_leave_nothing_behind(serve, scripted, eventually):
 
     asyncio.run(all_of_them())
     eventually(lambda: not engine.has_work())
-    eventually(lambda: not server.worker._in_flight)
-    assert server.worker._running == {}
+    eventually(lambda: not server.worker.in_flight)

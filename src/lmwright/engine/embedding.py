@@ -9,7 +9,6 @@ from lmwright.core.errors import LmwrightError
 from lmwright.engine.runner import generating
 from lmwright.models.heads import Embedder
 from lmwright.tokens.encoding import framed
-from lmwright.tokens.special import Encoded
 from lmwright.tokens.tokenizer import Tokenizer
 
 
@@ -34,29 +33,40 @@ def embed(model: Embedder, tokenizer: Tokenizer, texts: Sequence[str], batch: in
             hint='open it with models.load(folder, task="embedding")',
         )
     limit = model.head_config.max_length or model.config.max_position_embeddings
-    encoded = [framed(tokenizer, text, max_length=limit) for text in texts]
+    encoded = [framed(tokenizer, text, max_length=limit).input_ids for text in texts]
     order = sorted(range(len(encoded)), key=lambda index: -len(encoded[index]))
     vectors = torch.empty(len(encoded), model.config.hidden_size)
-    with generating(model):
-        for start in range(0, len(order), batch):
-            chosen = order[start : start + batch]
-            rows = [encoded[index] for index in chosen]
-            vectors[chosen] = _vectors(model, tokenizer.pad_token_id, rows)
+    for start in range(0, len(order), batch):
+        chosen = order[start : start + batch]
+        rows = [encoded[index] for index in chosen]
+        vectors[chosen] = embed_ids(model, rows, tokenizer.pad_token_id)
     return vectors
 
 
-def _vectors(model: Embedder, pad_token_id: int, rows: Sequence[Encoded]) -> Tensor:
-    width = max(len(row) for row in rows)
+def embed_ids(model: Embedder, rows: Sequence[Sequence[int]], pad_token_id: int) -> Tensor:
+    """The vectors of texts that are encoded already, in one pass.
+
+    Args:
+        model: a sentence embedder.
+        rows: B texts' ids, special tokens included, none longer than the model reads.
+        pad_token_id: fills the shorter ones.
+
+    Returns:
+        (B, D) float32 on the CPU.
+    """
+    width = max(map(len, rows))
     device = next(model.parameters()).device
 
     def padded(values: Sequence[Sequence[int]], filler: int) -> Tensor:
         filled = [[*row, *[filler] * (width - len(row))] for row in values]
         return torch.tensor(filled, device=device)
 
-    output = model(
-        padded([row.input_ids for row in rows], pad_token_id),
-        padded([row.attention_mask for row in rows], 0),
-        token_type_ids=padded([row.token_type_ids for row in rows], 0),
-    )
+    with generating(model):
+        output = model(
+            padded(rows, pad_token_id),
+            padded([[1] * len(row) for row in rows], 0),
+            # A text by itself is the first part of no pair.
+            token_type_ids=padded([[0] * len(row) for row in rows], 0),
+        )
     vectors: Tensor = output.logits.float().cpu()
     return vectors

@@ -1,50 +1,28 @@
-"""The answers to one request, as the event loop sees them while the engine's thread works."""
+"""The answers to one request, as the event loop sees them while an engine process works."""
 
 import asyncio
+import base64
 import time
+from array import array
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from lmwright.serving.errors import ApiError
+from lmwright.serving.pieces import Ending, Piece
 from lmwright.serving.telemetry import Telemetry
 
-Ending = Literal["stop", "length", "abort", "error", "refused"]
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """What the engine's thread has to say about an answer.
-
-    Args:
-        text: text that may be shown now.
-        token_id: the token behind it; None where no token was generated.
-        logprob: its natural-log probability, if asked for.
-        ending: why the answer ended; None while it goes on.
-        error: what went wrong, beside "error" and "refused".
-        time: when it happened, in `time.monotonic` seconds.
-    """
-
-    text: str = ""
-    token_id: int | None = None
-    logprob: float | None = None
-    ending: Ending | None = None
-    error: str | None = None
-    time: float = field(default_factory=time.monotonic)
-
-    @property
-    def says_something(self) -> bool:
-        """Whether a reader learns anything from it."""
-        return bool(self.text) or self.ending is not None or self.logprob is not None
+__all__ = ["Answer", "Ending", "Piece", "Reply"]
 
 
 class Answer:
     """One answer on its way.
 
     Attributes:
-        request_id: the engine's handle, once it has taken the prompt in; the engine thread's own.
+        number: by which the engine process knows it.
         cancelled: set when nobody waits any more.
         pieces: what came so far, tokens only.
+        prompt_logprobs: as the engine gave them, once it has.
+        vector: of an embedder, once it has come.
         ending: why it ended, once it has.
     """
 
@@ -54,10 +32,13 @@ class Answer:
         self.index = index
         self.prompt = prompt
         self.params = params
-        self.request_id = -1
+        self.number = -1
         self.cancelled = False
         self.pieces: list[Piece] = []
+        self.prompt_logprobs: Sequence[Any] | None = None
+        self.vector: list[float] | None = None
         self.ending: Ending | None = None
+        self.error: str | None = None
         self._telemetry = telemetry
         self._arrived = time.monotonic()
 
@@ -82,8 +63,12 @@ class Answer:
             self._count_token(piece)
         if piece.token_id is not None or piece.text:
             self.pieces.append(piece)
+        if piece.prompt_logprobs is not None:
+            self.prompt_logprobs = piece.prompt_logprobs
+        if piece.vector is not None:
+            self.vector = array("f", base64.b64decode(piece.vector)).tolist()
         if piece.ending is not None:
-            self.ending = piece.ending
+            self.ending, self.error = piece.ending, piece.error
             self._count_ending(piece)
 
     def _count_token(self, piece: Piece) -> None:
@@ -96,7 +81,8 @@ class Answer:
     def _count_ending(self, piece: Piece) -> None:
         telemetry = self._telemetry
         if piece.ending != "refused":
-            telemetry.finished(str(piece.ending))
+            known = piece.ending in ("stop", "length", "error")
+            telemetry.finished(str(piece.ending) if known else "abort")
         if piece.ending not in ("stop", "length") or not self.pieces:
             return
         decode = piece.time - self.pieces[0].time
@@ -114,36 +100,74 @@ class Reply:
     Args:
         answers: numbered from 0.
         prompt_tokens: tokens of the prompts, each counted once.
-        cancel: tells the engine's thread to forget an answer.
+        cancel: makes the engine forget an answer.
+        unread: most pieces that wait to be taken from `pieces`, for each answer.
     """
 
     def __init__(
-        self, answers: Sequence[Answer], prompt_tokens: int, cancel: Callable[[Answer], None]
+        self,
+        answers: Sequence[Answer],
+        prompt_tokens: int,
+        cancel: Callable[[Answer], None],
+        *,
+        unread: int = 1_024,
     ) -> None:
         self.answers = answers
         self.prompt_tokens = prompt_tokens
         self._cancel = cancel
+        self._most_unread = unread * len(answers)
         self._queue: asyncio.Queue[tuple[Answer, Piece]] = asyncio.Queue()
-        self._open = len(answers)
+        self._untaken = set(answers)
+        self._taken = asyncio.Event()
+        self._to_end = len(answers)  # that have not ended
+        self._to_read = len(answers)  # whose end has not been read
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def completion_tokens(self) -> int:
         """Tokens generated so far, over all answers."""
         return sum(answer.tokens for answer in self.answers)
 
+    def end_after(self, seconds: float) -> None:
+        """End with a time-out what has not ended by then."""
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self.end, "timeout")
+
     def put(self, answer: Answer, piece: Piece) -> None:
-        """Called in the event loop with what the thread sent."""
+        """Called in the event loop with what the engine sent."""
+        if answer.ending is not None:
+            return  # it was ended here, and the engine did not know yet
         answer.put(piece)
+        if self._untaken:
+            self._untaken.discard(answer)
+            if not self._untaken or piece.ending is not None:
+                self._taken.set()
+        if piece.only_admits:
+            return
         self._queue.put_nowait((answer, piece))
+        if piece.ending is not None:
+            self._to_end -= 1
+            if not self._to_end and self._timer is not None:
+                self._timer.cancel()
+        elif self._queue.qsize() > self._most_unread:
+            self.end("unread")
+
+    def end(self, ending: Ending) -> None:
+        """End every answer that has not ended; the engine forgets them."""
+        for answer in self.answers:
+            if answer.ending is None:
+                self._forget(answer)
+                self.put(answer, Piece(ending=ending))
 
     async def admitted(self) -> None:
         """Wait until the engine has taken every prompt in.
 
         Raises:
-            ApiError: 400 if it refuses one, 500 if it failed meanwhile.
+            ApiError: 400 if it refuses one, 5xx if it failed meanwhile.
         """
-        for _ in self.answers:
-            _raise(await self._take(), (None,))
+        await self._taken.wait()
+        for answer in self.answers:
+            _raise(answer.ending, answer.error)
 
     async def pieces(self, patience: float) -> AsyncIterator[tuple[Answer, Piece] | None]:
         """The pieces as they come, until every answer has ended.
@@ -154,35 +178,50 @@ class Reply:
         Raises:
             ApiError: if an answer ends in any way but its own.
         """
-        while self._open:
-            try:
-                async with asyncio.timeout(patience):
-                    item = await self._take()
-            except TimeoutError:
-                yield None
-                continue
-            _raise(item, (None, "stop", "length"))
+        while self._to_read:
+            if self._queue.empty():
+                try:
+                    async with asyncio.timeout(patience):
+                        item = await self._queue.get()
+                except TimeoutError:
+                    yield None
+                    continue
+            else:
+                item = self._queue.get_nowait()
+            self._to_read -= item[1].ending is not None
+            _raise(item[1].ending, item[1].error)
             yield item
 
     def close(self) -> None:
         """Nobody waits any more: whatever still goes on is stopped."""
+        if self._timer is not None:
+            self._timer.cancel()
         for answer in self.answers:
-            if answer.ending is None and not answer.cancelled:
-                answer.cancelled = True
-                self._cancel(answer)
+            if answer.ending is None:
+                self._forget(answer)
 
-    async def _take(self) -> tuple[Answer, Piece]:
-        item = await self._queue.get()
-        self._open -= item[1].ending is not None
-        return item
+    def _forget(self, answer: Answer) -> None:
+        if not answer.cancelled:
+            answer.cancelled = True
+            self._cancel(answer)
 
 
-def _raise(item: tuple[Answer, Piece], fine: Sequence[Ending | None]) -> None:
-    piece = item[1]
-    if piece.ending in fine:
+def _raise(ending: Ending | None, error: str | None) -> None:
+    if ending in (None, "stop", "length"):
         return
-    if piece.ending == "refused":
-        raise ApiError(400, piece.error or "The engine refuses this request")
-    if piece.ending == "abort":
+    if ending == "refused":
+        raise ApiError(400, error or "The engine refuses this request")
+    if ending == "timeout":
+        raise ApiError(504, "The request took longer than this server allows", code="timeout")
+    if ending == "unread":
+        raise ApiError(503, "The answer was not read as fast as it came", code="reader_too_slow")
+    if ending == "lost":
+        raise ApiError(
+            503,
+            "The engine stopped working while it computed this answer; it is being restarted",
+            code="engine_lost",
+            retry_after=2,
+        )
+    if ending == "abort":
         raise ApiError(503, "The server stopped before the answer was complete", code="aborted")
-    raise ApiError(500, piece.error or "The engine failed", code="engine_error")
+    raise ApiError(500, error or "The engine failed", code="engine_error")

@@ -29,6 +29,13 @@ def serve(
     name: Annotated[
         str | None, typer.Option(help="What API users call the model; default: the run's name.")
     ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An adapter's folder and the name it is asked for by; may be repeated.",
+            metavar="NAME=FOLDER",
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Most answers generated at once.")] = 16,
     queue: Annotated[
         int, typer.Option(min=0, help="Most answers that wait; beyond them requests get 429.")
@@ -36,14 +43,29 @@ def serve(
     queue_tokens: Annotated[
         int, typer.Option(min=1, help="Most prompt tokens that wait or run, over all requests.")
     ] = 65_536,
+    request_timeout: Annotated[
+        str, typer.Option(help="How long a request may take, its wait included.")
+    ] = "10m",
     drain: Annotated[
         str, typer.Option(help="How long accepted requests may take after SIGTERM or Ctrl-C.")
     ] = "8s",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads that compute; default: one for each core.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="as_stored, fp32, bf16, int8 or int4; default: the engine's choice."),
+    ] = None,
+    runner: Annotated[
+        str | None, typer.Option(help="auto, native or portable; default: auto.")
+    ] = None,
     metrics_prefix: Annotated[
         str, typer.Option(help="Prefix of the metrics; `vllm` for dashboards made for vLLM.")
     ] = "lmwright",
 ) -> None:
     """Serve a model: an OpenAI-compatible API, and a page to chat with it.
+
+    SIGHUP loads the model's folder anew without dropping a request.
 
     Examples:
 
@@ -52,19 +74,42 @@ def serve(
         curl localhost:8000/v1/chat/completions --json
         '{"model": "quickstart", "messages": [{"role": "user", "content": "Hello"}]}'
     """
+    from lmwright.serving import lines, options
+    from lmwright.serving.limits import Limits
+    from lmwright.serving.model import EngineOptions
+    from lmwright.serving.processes import Starter
+
+    limits = Limits(
+        waiting_requests=queue,
+        waiting_tokens=queue_tokens,
+        request_seconds=options.seconds("--request-timeout", request_timeout),
+    )
+    drain_seconds = options.seconds("--drain", drain)
+    prefix = options.metrics_prefix(metrics_prefix)
+    starter = Starter(
+        EngineOptions(
+            model=model,
+            max_sequences=batch,
+            max_waiting=limits.most_in_engine(batch),
+            threads=threads,
+            weights=options.choice("--weights", weights, options.WEIGHTS),
+            runner=options.choice("--runner", runner, options.RUNNERS),
+            adapters=options.adapters(adapter or ()),
+        )
+    )
+    listener = options.bind(host, port)
+    public = options.public_name(model) if name is None else name
+    lines.say(f"Loading {public} ...")
+    # The engine process imports torch while this one imports the web framework.
+    starter.start_early()
     from lmwright.serving import launch
     from lmwright.serving.app import Settings
     from lmwright.serving.guard import Hosts
-    from lmwright.serving.limits import Limits
 
-    drain_seconds = launch.seconds("--drain", drain)
-    prefix = launch.metrics_prefix(metrics_prefix)
-    listener = launch.bind(host, port)
     settings = Settings(
-        name=launch.public_name(model) if name is None else name,
+        name=public,
         hosts=Hosts(host, allow_host or ()),
-        limits=Limits(waiting_requests=queue, waiting_tokens=queue_tokens),
+        limits=limits,
         metrics_prefix=prefix,
     )
-    status = launch.serve(model, settings, listener, batch=batch, drain_seconds=drain_seconds)
-    raise typer.Exit(status)
+    raise typer.Exit(launch.serve(starter, settings, listener, drain=drain_seconds))

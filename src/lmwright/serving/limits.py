@@ -15,6 +15,9 @@ class Limits:
         messages: turns of one conversation.
         answers: answers of one request (`n` times the number of prompts).
         retry_after: seconds told to a client that is refused because the server is full.
+        request_seconds: how long a request may take, its wait included; None: for ever.
+        unread_pieces: tokens that a stream's reader may lie behind, beyond the several thousand
+            that the system's buffers hold; a reader who lies further behind is cut off.
     """
 
     waiting_requests: int = 64
@@ -23,3 +26,9 @@ class Limits:
     messages: int = 256
     answers: int = 16
     retry_after: int = 1
+    request_seconds: float | None = None
+    unread_pieces: int = 1_024
+
+    def most_in_engine(self, batch: int) -> int:
+        """Most answers that an engine which generates `batch` at once is ever given."""
+        return max(batch + self.waiting_requests, self.answers)

@@ -4,6 +4,8 @@ Each name after the prefix is vLLM's and means what it means there, so that its 
 autoscalers read this server too (`--metrics-prefix vllm`); what we cannot measure is not there.
 """
 
+from collections.abc import Mapping
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -23,6 +25,16 @@ _LENGTHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
+# The engine's counts, by their names in `engine.EngineStats`, and what vLLM calls them.
+_ENGINE_COUNTS = {
+    "prefix_queries_tokens": ("prefix_cache_queries", "Tokens looked up in the prefix cache."),
+    "prefix_hit_tokens": ("prefix_cache_hits", "Tokens found in the prefix cache."),
+    "preemptions": ("num_preemptions", "Answers set back to let others go on."),
+    "drafts": ("spec_decode_num_drafts", "Times that tokens were proposed."),
+    "draft_tokens": ("spec_decode_num_draft_tokens", "Tokens proposed."),
+    "accepted_tokens": ("spec_decode_num_accepted_tokens", "Proposed tokens that were right."),
+}
+
 
 class Telemetry:
     """All metrics of one server, in a registry of its own; used from the event loop only.
@@ -30,16 +42,25 @@ class Telemetry:
     Args:
         model: name of the served model, the label `model_name` of every generation metric.
         prefix: comes before the colon of every generation metric.
+
+    Attributes:
+        engine_pid: of the engine process, whose memory and time are shown beside ours.
     """
 
     def __init__(self, model: str, prefix: str = "lmwright") -> None:
         self.registry = CollectorRegistry()
+        self.engine_pid: int | None = None
         ProcessCollector(registry=self.registry)
+        # No such process, no such metrics.
+        ProcessCollector("engine", lambda: self.engine_pid or "none", registry=self.registry)
         PlatformCollector(registry=self.registry)
         self._prefix = prefix
         self._model = model
         self.running = self._gauge("num_requests_running", "Answers being generated.")
         self.waiting = self._gauge("num_requests_waiting", "Answers waiting for a place.")
+        self._kv_usage = self._gauge("kv_cache_usage_perc", "Part of the KV blocks held, 0 to 1.")
+        self._engine = {name: self._counter(*shown) for name, shown in _ENGINE_COUNTS.items()}
+        self.engine_deaths = self._counter("engine_deaths", "Engine processes that died.")
         self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens taken in.")
         self.generation_tokens = self._counter("generation_tokens", "Tokens generated.")
         self._finished = self._labelled("request_success", "Finished answers.", "finished_reason")
@@ -104,6 +125,13 @@ class Telemetry:
     def rejected(self, reason: str) -> None:
         """Count a request refused for want of room, or because the server is not ready."""
         self._rejected.labels(self._model, reason).inc()
+
+    def engine(self, now: Mapping[str, int], before: Mapping[str, int]) -> None:
+        """Take in an engine's counts; `before` is what the same engine said last, or empty."""
+        for name, counter in self._engine.items():
+            counter.inc(now[name] - before.get(name, 0))
+        total = now["kv_blocks_total"]
+        self._kv_usage.set(now["kv_blocks_used"] / total if total else 0.0)
 
     def response(self, method: str, handler: str, status: int) -> None:
         """Count an HTTP response; `handler` is the route's pattern, never the path as sent."""

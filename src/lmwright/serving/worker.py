@@ -1,79 +1,68 @@
-"""One thread that owns the engine, and the queue between it and the event loop.
+"""The door to the engine: who is let in, and who is told why not.
 
-The event loop never touches the engine: it hands over commands (add, abort) and sleeps on queues.
-The thread takes commands between steps, runs a step while there is work, and otherwise sleeps on a
-condition. What the engine generated crosses back once per step, not once per token.
+The API process never computes. It hands requests to an engine process through a channel and sleeps
+on queues; what a step generated crosses back in one message.
 """
 
 import asyncio
-import logging
-import threading
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
-from lmwright.core.errors import LmwrightError
-from lmwright.serving.answers import Answer, Piece, Reply
+from lmwright.serving.answers import Answer, Reply
+from lmwright.serving.connection import Connection
 from lmwright.serving.errors import ApiError
 from lmwright.serving.limits import Limits
-from lmwright.serving.model import Engine, Served
+from lmwright.serving.model import Kind, Served
+from lmwright.serving.supervisor import SILENT_SECONDS, Start, State, Supervisor
 from lmwright.serving.telemetry import Telemetry
-
-State = Literal["loading", "ready", "draining", "failed", "stopped"]
-
-# A step that fails once may have met a bad request; one that always fails will not recover.
-FAILURES_IN_A_ROW = 3
-
-logger = logging.getLogger(__name__)
 
 
 class Worker:
-    """The engine's thread.
+    """The engine, from the event loop's side.
 
     Args:
-        load: opens the model; runs in the thread.
+        start: starts an engine process.
         limits: when `submit` refuses.
         telemetry: counts what happens.
-        loaded: told, in the event loop, that requests are taken from now on.
-        failed: told, in the event loop, that loading failed or that the engine is beyond repair.
-
-    Attributes:
-        state: what the server may say about itself.
-        served: the model, once loaded; outside the thread only its constants and counts are read.
+        loaded: told that requests are taken from now on; again after each restart and swap.
+        failed: told that the model cannot be opened or that the engine is beyond repair.
     """
 
     def __init__(
         self,
-        load: Callable[[], Served],
+        start: Start,
         *,
         limits: Limits,
         telemetry: Telemetry,
         loaded: Callable[[], None] = lambda: None,
         failed: Callable[[BaseException], None] = lambda error: None,
     ) -> None:
-        self.state: State = "loading"
-        self.served: Served | None = None
-        self._load = load
         self._limits = limits
         self._telemetry = telemetry
-        self._loaded = loaded
-        self._failed = failed
-        self._condition = threading.Condition()
-        self._commands: deque[Callable[[Engine], None]] = deque()
-        self._stopping = False
-        self._running: dict[int, Answer] = {}  # by the engine's id; the thread's own
-        self._in_flight: dict[Answer, Reply] = {}  # the event loop's own
         self._idle = asyncio.Event()
         self._idle.set()
-        self._thread = threading.Thread(target=self._run, name="lmwright-engine", daemon=True)
+        self._supervisor = Supervisor(
+            start, telemetry=telemetry, loaded=loaded, failed=failed, ended=self._ended
+        )
 
-    # ---------------------------------------------------------------- in the event loop
+    @property
+    def state(self) -> State:
+        """What the server may say about itself."""
+        return self._supervisor.state
+
+    @property
+    def served(self) -> Served | None:
+        """The model that new requests are for, once it is loaded."""
+        return self._supervisor.served
+
+    @property
+    def in_flight(self) -> list[Answer]:
+        """Answers that wait or are being generated, in every engine process."""
+        return list(self._supervisor.answers())
 
     def start(self) -> None:
-        """Start loading."""
-        self._loop = asyncio.get_running_loop()
-        self._thread.start()
+        """Start loading; in the event loop."""
+        self._supervisor.start()
 
     def ready(self) -> Served:
         """The model.
@@ -81,63 +70,79 @@ class Worker:
         Raises:
             ApiError: 503, with Retry-After while it is loading or draining.
         """
-        if self.state == "ready" and self.served is not None:
-            return self.served
-        if self.state in ("failed", "stopped"):
-            raise ApiError(503, "The engine has failed; restart the server", code="engine_failed")
-        doing = "loading its model" if self.state == "loading" else "shutting down"
-        raise ApiError(503, f"The server is {doing}", code=self.state, retry_after=2)
+        return self._supervisor.ready()
 
     def submit(
-        self, prompts: Sequence[str | Sequence[int]], params: Sequence[Sequence[Any]]
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        params: Sequence[Sequence[Any]],
+        served: Served | None = None,
     ) -> Reply:
         """Queue an answer to each prompt for each of its sampling parameters; all or none.
 
+        Args:
+            prompts: token ids, or "" for a text out of nothing.
+            params: `engine.params.SamplingParams`, as many for a prompt as it shall have answers.
+            served: the model that the prompts were encoded for, as `ready` gave it; the answers
+                come from it even if it has been swapped meanwhile. None: whichever is served now.
+
         Raises:
-            ApiError: 429 if there is no room, 503 if the engine is not ready.
+            ApiError: 429 if there is no room, 503 if the engine is not ready, 400 if the model
+                only embeds.
         """
-        try:
-            engine = self.ready().engine
-        except ApiError:
-            self._telemetry.rejected(self.state)
-            raise
+        connection = self._connection("generation", served)
         pairs = [(prompt, p) for prompt, each in zip(prompts, params, strict=True) for p in each]
-        self._check_room(engine, pairs)
-        answers = [
-            Answer(index, prompt, p, self._telemetry) for index, (prompt, p) in enumerate(pairs)
-        ]
-        reply = Reply(answers, sum(map(len, prompts)), self.cancel)
-        self._telemetry.prompt_tokens.inc(reply.prompt_tokens)
-        self._in_flight.update(dict.fromkeys(answers, reply))
-        self._idle.clear()
-        for answer in answers:
-            self._command(self._add, answer)
-        return reply
+        self._check_room(pairs)
+        return self._send(connection, pairs, sum(map(len, prompts)))
 
-    def _check_room(self, engine: Engine, pairs: Sequence[tuple[str | Sequence[int], Any]]) -> None:
-        if not self._in_flight and len(pairs) <= engine.max_sequences:
-            return  # an idle server takes any prompt that its context has room for
-        tokens = sum(len(prompt) for prompt, _ in pairs)
-        tokens += sum(len(answer.prompt) for answer in self._in_flight)
-        answers = len(pairs) + len(self._in_flight)
-        if answers > engine.max_sequences + self._limits.waiting_requests:
-            reason = "requests"
-        elif tokens > self._limits.waiting_tokens:
-            reason = "tokens"
-        else:
-            return
-        self._telemetry.rejected(reason)
-        retry_after = self._limits.retry_after
-        raise ApiError(429, "The server is busy: its queue is full", retry_after=retry_after)
+    async def embed(
+        self, inputs: Sequence[Sequence[int]], served: Served | None = None
+    ) -> list[list[float]]:
+        """The vector of each text.
 
-    def cancel(self, answer: Answer) -> None:
-        """Make the engine forget an answer before its next step."""
-        self._command(self._abort, answer)
+        Args:
+            inputs: token ids of each, from `Served.embedding_ids`, at most `context_length`.
+            served: as for `submit`.
+
+        Raises:
+            ApiError: 400 if the model gives no vectors or refuses a text, else as `submit`'s
+                and `Reply.pieces`'.
+        """
+        connection = self._connection("embedding", served)
+        pairs = [(ids, _NoParams()) for ids in inputs]
+        self._check_tokens(pairs)
+        reply = self._send(connection, pairs, sum(map(len, inputs)))
+        try:
+            await reply.admitted()
+            async for _ in reply.pieces(SILENT_SECONDS):
+                pass
+        finally:
+            reply.close()
+        vectors = [answer.vector for answer in reply.answers]
+        return [vector for vector in vectors if vector is not None]
+
+    async def swap(self, model: str | None = None) -> Served:
+        """Serve another model, or the same folder's new weights, without dropping a request.
+
+        A second engine process loads it while the first goes on. When it is ready it takes all new
+        requests; the first finishes what it has, and ends. Both are in memory meanwhile.
+
+        Args:
+            model: a run, a run folder, a model folder or a hub id; None: the one served now.
+
+        Returns:
+            What is served from now on.
+
+        Raises:
+            LmwrightError: if it cannot be loaded; the old one goes on.
+            ApiError: 409 while another swap goes on, 503 if there is no engine to take over from.
+        """
+        return await self._supervisor.swap(model)
 
     def drain(self) -> None:
         """Take nothing new; what is in flight goes on."""
         if self.state in ("loading", "ready"):
-            self.state = "draining"
+            self._supervisor.state = "draining"
 
     async def idle(self) -> None:
         """Wait until nothing is in flight."""
@@ -145,134 +150,75 @@ class Worker:
 
     def measure(self) -> None:
         """Set the gauges to what is true now."""
-        running = self.served.engine.running if self.served is not None else 0
+        running = self._supervisor.running()
         self._telemetry.running.set(running)
-        self._telemetry.waiting.set(max(0, len(self._in_flight) - running))
+        self._telemetry.waiting.set(max(0, len(self.in_flight) - running))
+        self._telemetry.engine_pid = self._supervisor.pid()
 
     def stop(self) -> None:
-        """End the thread after its current step; what was in flight ends with an error."""
-        with self._condition:
-            self._stopping = True
-            self._condition.notify()
+        """End the engine after its current step; what was in flight ends with an error."""
+        self._supervisor.stop()
 
-    def join(self, seconds: float) -> None:
-        """Wait for the thread's end."""
-        self._thread.join(seconds)
+    async def close(self) -> None:
+        """Wait for the end of the stopped engine."""
+        await self._supervisor.close()
 
-    def _command(self, method: Callable[[Engine, Answer], None], answer: Answer) -> None:
-        with self._condition:
-            self._commands.append(lambda engine: method(engine, answer))
-            self._condition.notify()
+    def _connection(self, kind: Kind, served: Served | None) -> Connection:
+        """The one that a request of this kind goes through."""
+        try:
+            now = self.ready()
+        except ApiError:
+            self._telemetry.rejected(self.state)
+            raise
+        served = served or now
+        if served.kind != kind:
+            does = "gives embeddings only" if kind == "generation" else "gives no embeddings"
+            raise ApiError(400, f"This model {does}", param="model", code="unsupported_model")
+        connection = self._supervisor.connection(served)
+        if connection is None:
+            self._telemetry.rejected("swapped")
+            raise ApiError(503, "The model has been replaced", code="swapped", retry_after=1)
+        return connection
 
-    def _deliver(self, pieces: Sequence[tuple[Answer, Piece]]) -> None:
-        for answer, piece in pieces:
-            reply = self._in_flight.get(answer)
-            if reply is None:
-                continue
-            reply.put(answer, piece)
-            if piece.ending is not None:
-                del self._in_flight[answer]
-        if not self._in_flight:
+    def _send(
+        self, connection: Connection, pairs: Sequence[tuple[Any, Any]], prompt_tokens: int
+    ) -> Reply:
+        limits = self._limits
+        answers = [Answer(i, prompt, p, self._telemetry) for i, (prompt, p) in enumerate(pairs)]
+        reply = Reply(answers, prompt_tokens, self._supervisor.cancel, unread=limits.unread_pieces)
+        if limits.request_seconds is not None:
+            reply.end_after(limits.request_seconds)
+        self._telemetry.prompt_tokens.inc(prompt_tokens)
+        self._idle.clear()
+        connection.add(reply)
+        return reply
+
+    def _check_room(self, pairs: Sequence[tuple[Any, Any]]) -> None:
+        most, in_flight = self.ready().max_sequences, len(self.in_flight)
+        if in_flight and len(pairs) + in_flight > most + self._limits.waiting_requests:
+            raise self._full("requests")
+        self._check_tokens(pairs)
+
+    def _check_tokens(self, pairs: Sequence[tuple[Any, Any]]) -> None:
+        """An idle server takes any request; texts to embed are bounded by their tokens alone."""
+        in_flight = self.in_flight
+        tokens = sum(len(prompt) for prompt, _ in pairs)
+        tokens += sum(len(answer.prompt) for answer in in_flight)
+        if in_flight and tokens > self._limits.waiting_tokens:
+            raise self._full("tokens")
+
+    def _full(self, reason: str) -> ApiError:
+        self._telemetry.rejected(reason)
+        retry_after = self._limits.retry_after
+        return ApiError(429, "The server is busy: its queue is full", retry_after=retry_after)
+
+    def _ended(self) -> None:
+        if not self.in_flight:
             self._idle.set()
 
-    def _ended(self, state: State, error: BaseException | None) -> None:
-        self.state = state
-        waiting = list(self._in_flight)
-        self._deliver([(answer, Piece(ending="abort")) for answer in waiting])
-        if error is not None:
-            self._failed(error)
 
-    # ---------------------------------------------------------------- in the thread
+class _NoParams:
+    """What a text that only gets a vector asks of the sampler."""
 
-    def _run(self) -> None:
-        state: State = "failed"
-        failure: BaseException | None = None
-        try:
-            self.served = self._load()
-            if self.state == "loading":
-                self.state = "ready"
-                self._tell(self._loaded)
-            self._serve(self.served.engine)
-            state = "stopped"
-        except BaseException as error:  # noqa: BLE001  handed to the event loop, which reports it
-            failure = error
-        self._tell(self._ended, state, failure)
-
-    def _serve(self, engine: Engine) -> None:
-        failures = 0
-        while self._obey(engine):
-            if not engine.has_work():
-                continue
-            try:
-                self._step(engine)
-                failures = 0
-            except Exception:
-                # No request can be blamed, so each is told; the worker then goes on with new ones.
-                logger.exception("engine_step_failed")
-                failures += 1
-                if failures == FAILURES_IN_A_ROW:
-                    raise
-                self._clear(engine)
-
-    def _obey(self, engine: Engine) -> bool:
-        """Wait for something to do and carry out the commands; False when it is time to stop."""
-        with self._condition:
-            while not (self._commands or self._stopping or engine.has_work()):
-                self._condition.wait()
-            if self._stopping:
-                return False
-            commands, self._commands = self._commands, deque()
-        for command in commands:
-            command(engine)
-        return True
-
-    def _add(self, engine: Engine, answer: Answer) -> None:
-        if answer.cancelled:
-            self._send([(answer, Piece(ending="abort"))])
-            return
-        try:
-            request_id = engine.add(answer.prompt, answer.params)
-        except LmwrightError as error:
-            self._send([(answer, Piece(ending="refused", error=str(error)))])
-            return
-        answer.request_id = request_id
-        self._running[request_id] = answer
-        self._send([(answer, Piece())])  # taken in
-
-    def _abort(self, engine: Engine, answer: Answer) -> None:
-        if self._running.pop(answer.request_id, None) is not None:
-            engine.abort(answer.request_id)
-            self._send([(answer, Piece(ending="abort"))])
-
-    def _step(self, engine: Engine) -> None:
-        events = engine.step()
-        now = time.monotonic()
-        pieces: list[tuple[Answer, Piece]] = []
-        for event in events:
-            answer = self._running.get(event.request_id)
-            if answer is None:  # the engine's last word on one that was aborted
-                continue
-            ending, error = event.finish_reason, event.error
-            pieces.append(
-                (answer, Piece(event.text, event.token_id, event.logprob, ending, error, now))
-            )
-            if ending is not None:
-                del self._running[event.request_id]
-        self._send(pieces)
-
-    def _clear(self, engine: Engine) -> None:
-        """After a failed step: end every request, so that the engine starts afresh."""
-        error = "The engine failed while it computed this answer"
-        self._send([(a, Piece(ending="error", error=error)) for a in self._running.values()])
-        for request_id in self._running:
-            engine.abort(request_id)
-        self._running.clear()
-
-    def _send(self, pieces: Sequence[tuple[Answer, Piece]]) -> None:
-        if pieces:
-            self._tell(self._deliver, pieces)
-
-    def _tell(self, function: Callable[..., None], *arguments: Any) -> None:
-        # The loop may be closed already when the process ends in the middle of a step.
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(function, *arguments)
+    def to_json(self) -> dict[str, Any]:
+        return {}

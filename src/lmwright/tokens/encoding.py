@@ -3,16 +3,18 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmwright.core.errors import LmwrightError
 from lmwright.corpora.catalog import Row, Task
 from lmwright.tokens import special
-from lmwright.tokens.examples import Examples
 from lmwright.tokens.packing import IGNORED
 from lmwright.tokens.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from lmwright.tokens.examples import Examples
 
 NOWHERE = (-1, -1)
 """Place of a token that stands for no character of the context, or begins no word."""
@@ -34,8 +36,11 @@ class Collected:
 
     def examples(
         self, task: Task, tokenizer: Tokenizer, decoder_start_token_id: int | None = None
-    ) -> Examples:
+    ) -> "Examples":
         """The collected examples as flat arrays."""
+        # It brings torch, which whoever only encodes texts can do without.
+        from lmwright.tokens.examples import Examples
+
         sequences = task in ("translation", "summarization", "dialogue")
         labels: Any
         if sequences or task == "tagging":

@@ -1,0 +1,133 @@
+"""What the command line says, checked before anything expensive: no torch, no web framework."""
+
+import errno
+import re
+import socket
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from lmwright.core.duration import Duration
+from lmwright.core.errors import LmwrightError
+
+# What a bind to every address is called, in either version of IP.
+ANY_ADDRESS = ("0.0.0.0", "::", "")
+WEIGHTS = ("as_stored", "fp32", "bf16", "int8", "int4")
+RUNNERS = ("auto", "native", "portable")
+# A client that takes nothing from a full connection for so long is cut off by the system.
+UNREAD_SECONDS = 60
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket bound to an address, before anything expensive is loaded.
+
+    Args:
+        host: an address or a name of this machine.
+        port: 0 takes any that is free.
+
+    Raises:
+        LmwrightError: if the address is in use, not ours, or not permitted.
+    """
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if not 0 <= port <= 65535:
+        raise LmwrightError(f"--port {port} is not a port", hint="choose one from 1024 to 65535")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (socket.gaierror, UnicodeError) as error:
+        raise LmwrightError(f"--host {host} is not an address of this machine") from error
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sys.platform == "linux":  # accepted connections inherit it (tcp(7), TCP_USER_TIMEOUT)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
+    try:
+        listener.bind(address)
+        # Listening as well: two servers may bind one address, but only one of them may listen.
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise _bind_error(error, place) from error
+    return listener
+
+
+def _bind_error(error: OSError, place: str) -> LmwrightError:
+    if error.errno == errno.EADDRINUSE:
+        return LmwrightError(
+            f"{place} is in use by another program",
+            hint="choose another with --port, or stop the server that runs there",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return LmwrightError(f"{place} is not permitted", hint="choose a port above 1023")
+    return LmwrightError(f"cannot listen on {place}: {error.strerror}")
+
+
+def address(listener: socket.socket) -> str:
+    """The URL a person on this machine opens."""
+    host, port = listener.getsockname()[:2]
+    if host in ANY_ADDRESS:
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def public_name(name: str) -> str:
+    """What API users call the model: the run's name, or the folder's or hub id's own."""
+    if not Path(name).exists():
+        return name
+    path = Path(name).resolve()
+    inside_run = path.name == "model" and (path.parent / "recipe.yaml").is_file()
+    return path.parent.name if inside_run else path.name
+
+
+def seconds(option: str, text: str) -> float:
+    """A length of time given on the command line.
+
+    Raises:
+        LmwrightError: if it is none, or a number of steps or tokens.
+    """
+    try:
+        duration = Duration.parse(text)
+    except ValueError as error:
+        raise LmwrightError(f"{option}: {error}") from error
+    if duration.unit != "seconds":
+        raise LmwrightError(f"{option} {text}: a server takes a time here, such as 8s")
+    return duration.amount
+
+
+def metrics_prefix(text: str) -> str:
+    """A prefix that Prometheus accepts.
+
+    Raises:
+        LmwrightError: if it would not.
+    """
+    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", text):
+        raise LmwrightError(f"--metrics-prefix {text!r}: letters, digits and _ only")
+    return text
+
+
+def choice(option: str, text: str | None, allowed: Sequence[str]) -> str | None:
+    """One of the words that an option takes, or None where it was not given.
+
+    Raises:
+        LmwrightError: if it is another one.
+    """
+    if text is not None and text not in allowed:
+        raise LmwrightError(f"{option} {text}: it must be one of {', '.join(allowed)}")
+    return text
+
+
+def adapters(given: Iterable[str]) -> dict[str, str]:
+    """Folders of adapters by name, from `NAME=FOLDER` each.
+
+    Raises:
+        LmwrightError: if one has another form, or two have one name.
+    """
+    folders: dict[str, str] = {}
+    for text in given:
+        name, separator, folder = text.partition("=")
+        if not (name and separator and folder):
+            raise LmwrightError(f"--adapter {text}: it must be NAME=FOLDER")
+        if name in folders:
+            raise LmwrightError(f"--adapter {text}: {name} is given twice")
+        folders[name] = folder
+    return folders
