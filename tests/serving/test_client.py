@@ -11,7 +11,7 @@ from lmwright.engine.llm import LLM
 from lmwright.engine.sampling import SamplingParams
 from lmwright.models.config import TransformerConfig
 from lmwright.models.transformer import Decoder
-from lmwright.serving.model import Served
+from lmwright.serving.model import Loaded
 from lmwright.tokens.tokenizer import train
 
 TEXT = "str.upper returns a copy of the string. Größe, naïve, 日本語, 🙂🙃. What does it do? "
@@ -61,7 +61,7 @@ def reference(model):
 def server(server_context, engine):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with server_context(lambda: Served(engine)) as server:
+    with server_context(lambda: Loaded(engine)) as server:
         yield server
     torch.set_num_threads(threads)
 

@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from lmwright.core.errors import LmwrightError
-from lmwright.serving import commands, launch
+from lmwright.serving import commands, options
 from lmwright.serving.questions import proposed
 
 
@@ -170,12 +170,12 @@ def test_the_verb_is_offered_without_loading_torch_or_the_web():
 
 
 def test_a_model_is_called_by_its_runs_name(run_folder, monkeypatch):
-    assert launch.public_name("quickstart") == "quickstart"
-    assert launch.public_name("owner/model") == "owner/model"
-    assert launch.public_name(str(run_folder)) == "tiny-run"
-    assert launch.public_name(str(run_folder / "model")) == "tiny-run"
+    assert options.public_name("quickstart") == "quickstart"
+    assert options.public_name("owner/model") == "owner/model"
+    assert options.public_name(str(run_folder)) == "tiny-run"
+    assert options.public_name(str(run_folder / "model")) == "tiny-run"
     monkeypatch.chdir(run_folder)
-    assert launch.public_name(".") == "tiny-run"
+    assert options.public_name(".") == "tiny-run"
 
 
 def test_damaged_records_cost_only_the_proposals(tmp_path):
@@ -190,14 +190,14 @@ def test_damaged_records_cost_only_the_proposals(tmp_path):
 
 def test_the_address_that_is_printed_can_be_opened():
     for host, url in (("127.0.0.1", "http://127.0.0.1:"), ("0.0.0.0", "http://localhost:")):
-        with launch.bind(host, 0) as listener:
-            assert launch.address(listener).startswith(url)
+        with options.bind(host, 0) as listener:
+            assert options.address(listener).startswith(url)
 
 
 @pytest.mark.slow
 def test_startup_does_not_wait_for_the_model(run_folder):
     """Probes are answered while torch is still being imported."""
-    with launch.bind("127.0.0.1", 0) as listener:
+    with options.bind("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
     process = command(str(run_folder), "--port", str(port))
     try:

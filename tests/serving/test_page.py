@@ -339,13 +339,13 @@ def test_light_and_dark_follow_the_system_until_one_is_chosen(serve, scripted, o
 
 
 def test_the_page_waits_for_a_model_that_is_loading(serve, scripted, open_page):
-    from lmwright.serving.model import Served
+    from lmwright.serving.model import Loaded
 
     engine, loaded = scripted(), threading.Event()
 
     def load():
         loaded.wait(10)
-        return Served(engine)
+        return Loaded(engine)
 
     page = open_page(serve(engine, load=load, wait=False), ready=False)
     page.wait_for_selector("#model[data-state=loading]")
