@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from lmwright.pipeline.step import StepType
+from lmwright.serving.bench import commands as bench
 
 STEPS: tuple[StepType, ...] = ()
 
@@ -12,6 +13,7 @@ STEPS: tuple[StepType, ...] = ()
 def register(app: typer.Typer) -> None:
     """Add this room's verbs to the command line."""
     app.command("serve")(serve)
+    bench.register(app)
 
 
 def serve(

@@ -102,7 +102,7 @@ def serve(
         asked,
         Load(clients, rate, requests, _seconds("--duration", duration), seed),
         model=model,
-        api=api,
+        api="chat" if api == "chat" else "completions",
         api_key=api_key,
         fields={"temperature": temperature},
         warm_up=warm_up,
