@@ -38,7 +38,7 @@ class Closing:
         Returns:
             Their ids, [] if it is complete already; None if no short end was found.
         """
-        ending = self._ending(matcher.deep_copy(), _in_string(text))
+        ending = self._ending(matcher.deep_copy(), text)
         if ending is None:
             return None
         for tokens in (
@@ -51,24 +51,24 @@ class Closing:
                 return tokens
         return None
 
-    def _ending(self, matcher: LLMatcher, in_string: bool) -> bytes | None:
+    def _ending(self, matcher: LLMatcher, text: bytes) -> bytes | None:
         """Bytes that complete the answer; byte after byte the first that is allowed."""
-        ending = bytearray()
+        written, in_string = bytearray(text), _in_string(text)
         used: Counter[int] = Counter()
         while not matcher.is_accepting():
-            if len(ending) >= MOST_BYTES:
+            if len(written) - len(text) >= MOST_BYTES:
                 return None
             byte = self._next(matcher, in_string, used)
             if byte is None:
                 return None
-            ending.append(byte)
+            written.append(byte)
             used[byte] += 1
-            if byte == ord('"') and not _escaped(ending):
+            if byte == ord('"') and not _escaped(written):
                 in_string = not in_string
-        return bytes(ending)
+        return bytes(written[len(text) :])
 
     def _next(self, matcher: LLMatcher, in_string: bool, used: Counter[int]) -> int | None:
-        order = self._outside
+        order: list[int] = self._outside
         if in_string:
             # The least used first: where a format wants an @ or a point, its turn comes.
             order = [ord('"'), *sorted(self._inside, key=used.__getitem__)]

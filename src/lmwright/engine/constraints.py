@@ -31,8 +31,30 @@ GRAMMARS_KEPT = 32
 _LIMITS = LLParserLimits(verbose_errors=False)
 
 
+class _Tokens:
+    """A tokenizer in the shape that llguidance asks for; it is kept as long as llguidance's."""
+
+    bos_token_id: int | None = None
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        texts, size = tokenizer.token_bytes, tokenizer.vocab_size
+        names = {i: tokenizer.rust.id_to_token(i) or "" for i in range(size) if i not in texts}
+        # What stands for no text is named, so that a grammar may ask for it: <|im_end|>.
+        self.tokens = [texts[i] if i in texts else names[i].encode() for i in range(size)]
+        self.special_token_ids = [i for i, name in names.items() if name]
+        self.eos_token_id = tokenizer.eos_token_id
+        # Vocabularies are forgotten when their tokenizer is: nothing here may keep it.
+        self._tokenizer = weakref.ref(tokenizer)
+
+    def __call__(self, text: bytes) -> list[int]:
+        """Ids of UTF-8 text that goes on from other text."""
+        tokenizer = self._tokenizer()
+        assert tokenizer is not None, "the tokenizer's owner keeps it"
+        return tokenizer.encode_continuations([text.decode()])[0]
+
+
 class Vocabulary:
-    """A tokenizer as llguidance needs it: the bytes of every token.
+    """A tokenizer as llguidance reads it, and what constraints ask of its tokens.
 
     Args:
         tokenizer: of any published format; its own table of bytes is used, in which byte-level
@@ -42,34 +64,20 @@ class Vocabulary:
         LmwrightError: if a token's text depends on what follows it, or no token ends a text.
     """
 
-    special_token_ids: list[int]
-    bos_token_id: int | None = None
-
     def __init__(self, tokenizer: Tokenizer) -> None:
         texts = tokenizer.token_bytes
-        size = tokenizer.vocab_size
+        self.size = tokenizer.vocab_size
         self.eos_token_id = tokenizer.eos_token_id
-        names = {i: tokenizer.rust.id_to_token(i) or "" for i in range(size) if i not in texts}
-        # What stands for no text is named, so that a grammar may ask for it: <|im_end|>.
-        self.tokens = [texts[i] if i in texts else names[i].encode() for i in range(size)]
-        self.special_token_ids = [i for i, name in names.items() if name]
-        self._tokenizer = weakref.ref(tokenizer)
-        self.text_of = [texts.get(i, b"") for i in range(size)]
-        self.blank = _mask(size, (i for i, text in texts.items() if text and text.isspace()))
+        self.text_of = [texts.get(i, b"") for i in range(self.size)]
+        self.blank = _mask(self.size, (i for i, text in texts.items() if text.isspace()))
         # A text's first token loses its leading space in some vocabularies: what the grammar saw
         # would not be what the reader sees.
         spaced = [i for i, text in texts.items() if text.startswith(b" ")]
-        self.changed_at_start = _mask(size, (i for i in spaced if _loses_space(tokenizer, i)))
-        self.guidance = LLTokenizer(TokenizerWrapper(self))
+        self.changed_at_start = _mask(self.size, (i for i in spaced if _loses_space(tokenizer, i)))
+        self.guidance = LLTokenizer(TokenizerWrapper(_Tokens(tokenizer)))
         single = {text[0]: i for i, text in texts.items() if len(text) == 1}
         self.closing = Closing(self.guidance, single)
         self.grammar = functools.lru_cache(maxsize=GRAMMARS_KEPT)(self._grammar)
-
-    def __call__(self, text: bytes) -> list[int]:
-        """Ids of UTF-8 text that goes on from other text."""
-        tokenizer = self._tokenizer()
-        assert tokenizer is not None, "the tokenizer's owner keeps it"
-        return tokenizer.encode_continuations([text.decode()])[0]
 
     def _grammar(self, constraint: Constraint) -> "Grammar":
         try:
@@ -177,7 +185,7 @@ class Matcher:
     def _next_mask(self) -> Tensor:
         forced = self._forced()
         if forced is not None:
-            return _mask(len(self._vocabulary.tokens), [forced])
+            return _mask(self._vocabulary.size, [forced])
         allowed = torch.frombuffer(
             bytearray(self._matcher.compute_logit_bias()), dtype=torch.uint8
         ).bool()

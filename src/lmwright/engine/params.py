@@ -248,7 +248,11 @@ def _number(value: object, low: float, high: float = math.inf) -> bool:
     """Whether it is a finite number in the closed range; NaN is in none, True is no number."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
-    return bool(low <= value <= high and math.isfinite(value))
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
+    return low <= number <= high and math.isfinite(number)
 
 
 def _integer(value: object, low: int | None) -> bool:
