@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmwright.serving.limits import Limits
-from lmwright.serving.model import Sampling, Served
+from lmwright.serving.model import Loaded, Sampling
 from lmwright.serving.protocol import FIELDS, NEUTRAL
 
 CHAT = "/v1/chat/completions"
@@ -23,7 +23,7 @@ def server(serve):
 def refusing(server_context, scripted):
     """One server for all that never reaches its engine."""
     engine = scripted()
-    with server_context(lambda: Served(engine), engine=engine) as server:
+    with server_context(lambda: Loaded(engine), engine=engine) as server:
         yield server
         assert engine.seen == [], "a refused request reached the engine"
 
@@ -102,21 +102,31 @@ def test_sampling_fields_reach_the_engine(server):
         "temperature": 0.5,
         "top_p": 0.9,
         "top_k": 7,
+        "min_p": 0.05,
         "seed": 3,
         "max_tokens": 2,
+        "min_tokens": 1,
         "stop": ["a", "b"],
+        "stop_token_ids": [9],
+        "presence_penalty": 0.5,
+        "frequency_penalty": -0.5,
+        "repetition_penalty": 1.5,
+        "logit_bias": {"3": -100, "4": 2.5},
+        "ignore_eos": True,
+        "priority": -1,
     }
     with server.client() as client:
         body = client.post(CHAT, json=server.chat(**fields)).json()
 
     params = server.engine.seen[0].params
-    assert {name: getattr(params, name) for name in fields} == fields | {"stop": ("a", "b")}
+    taken = {"stop": ("a", "b"), "stop_token_ids": (9,), "logit_bias": {3: -100, 4: 2.5}}
+    assert {name: getattr(params, name) for name in fields} == fields | taken
     assert body["choices"][0]["finish_reason"] == "length"
 
 
 def test_what_a_request_leaves_out_comes_from_the_model(serve, scripted):
     engine = scripted()
-    served = Served(engine, Sampling(temperature=0.6, top_p=0.95, top_k=20))
+    served = Loaded(engine, Sampling(temperature=0.6, top_p=0.95, top_k=20))
     server = serve(engine, load=lambda: served)
     with server.client() as client:
         client.post(CHAT, json=server.chat(temperature=0))
@@ -125,7 +135,7 @@ def test_what_a_request_leaves_out_comes_from_the_model(serve, scripted):
     assert (params.temperature, params.top_p, params.top_k) == (0, 0.95, 20)
 
 
-def test_log_probabilities_name_each_token_but_the_end(server):
+def test_log_probabilities_name_each_token(server):
     with server.client() as client:
         chat = client.post(CHAT, json=server.chat(logprobs=True)).json()
         plain = client.post(
@@ -133,10 +143,66 @@ def test_log_probabilities_name_each_token_but_the_end(server):
         ).json()
 
     content = chat["choices"][0]["logprobs"]["content"]
-    assert [token["token"] for token in content] == ["w1", "w2", "w3"]
+    assert [token["token"] for token in content] == ["w1", "w2", "w3"], "the end has no text"
     assert all(token["logprob"] == -0.5 for token in content)
     assert bytes(content[0]["bytes"]) == b"w1"
-    assert plain["choices"][0]["logprobs"]["text_offset"] == [0, 2, 4]
+    scored = plain["choices"][0]["logprobs"]
+    assert scored["tokens"] == ["w1", "w2", "w3", "<end>"], "whoever scores texts counts tokens"
+    assert scored["text_offset"] == [0, 2, 4, 6]
+    assert scored["top_logprobs"] is None
+
+
+def test_the_likeliest_tokens_stand_beside_each(server):
+    with server.client() as client:
+        chat = client.post(CHAT, json=server.chat(logprobs=True, top_logprobs=2)).json()
+        plain = client.post(
+            "/v1/completions", json={"model": "tiny", "prompt": "a", "logprobs": 2}
+        ).json()
+
+    first = chat["choices"][0]["logprobs"]["content"][0]
+    assert [(one["token"], one["logprob"]) for one in first["top_logprobs"]] == [
+        ("w5", -0.25),
+        ("w6", -1.25),
+    ]
+    top = plain["choices"][0]["logprobs"]["top_logprobs"]
+    assert top[0] == {"w5": -0.25, "w6": -1.25, "w1": -0.5}, "the chosen one is always there"
+
+
+@pytest.mark.parametrize("max_tokens", [0, 2])
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_echo_scores_the_prompt(server, stream, max_tokens):
+    fields = {"prompt": [[1, 2, 3], [7, 8]], "max_tokens": max_tokens, "echo": True, "logprobs": 1}
+    with server.client() as client:
+        response = client.post(
+            "/v1/completions", json={"model": "tiny", "stream": stream, **fields}
+        )
+    chunks = events(response.text) if stream else [response.json()]
+    texts, tokens, logprobs, tops, offsets = {}, {}, {}, {}, {}
+    for choice in (choice for chunk in chunks for choice in chunk["choices"]):
+        index, scored = choice["index"], choice["logprobs"]
+        texts[index] = texts.get(index, "") + choice["text"]
+        tokens.setdefault(index, []).extend(scored["tokens"])
+        logprobs.setdefault(index, []).extend(scored["token_logprobs"])
+        tops.setdefault(index, []).extend(scored["top_logprobs"])
+        offsets.setdefault(index, []).extend(scored["text_offset"])
+
+    said = ["w1", "w2"][:max_tokens]
+    answer = "Hello there" if said else ""
+    assert texts == {0: "w1 w2 w3" + answer, 1: "w7 w8" + answer}
+    assert tokens == {0: ["w1", "w2", "w3", *said], 1: ["w7", "w8", *said]}
+    assert logprobs[0] == [None, -1.5, -1.5, *[-0.5] * max_tokens]
+    assert tops[1][:2] == [None, {"w7": -0.25, "w8": -1.5}]
+    assert offsets[0] == [0, 2, 4, 6, 8][: 3 + max_tokens]
+    assert server.engine.seen[0].params.prompt_logprobs
+
+
+def test_an_echo_without_scores_is_the_prompt_alone(server):
+    fields = {"model": "tiny", "prompt": "a b", "max_tokens": 0, "echo": True}
+    with server.client() as client:
+        choice = client.post("/v1/completions", json=fields).json()["choices"][0]
+    assert choice["text"] == "a b"
+    assert choice["logprobs"] is None
+    assert choice["finish_reason"] == "length"
 
 
 def test_fields_that_ask_for_nothing_are_accepted(server):
@@ -168,7 +234,17 @@ def test_true_is_not_one(refusing):
         ({"temprature": 1}, "temprature", "unknown_field"),
         ({"messages": []}, "messages", "invalid_value"),
         ({"messages": "Hi"}, "messages", "invalid_value"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role", "invalid_value"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role", "invalid_value"),
+        (
+            {"messages": [{"role": "tool", "content": "x"}]},
+            "messages[0].tool_call_id",
+            "missing_field",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "x", "tool_call_id": "y"}]},
+            "messages[0].tool_call_id",
+            "invalid_value",
+        ),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "missing_field"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
@@ -196,7 +272,21 @@ def test_true_is_not_one(refusing):
         ({"stop": ["a"] * 5}, "stop", "invalid_value"),
         ({"stream": "yes"}, "stream", "invalid_value"),
         ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_value"),
-        ({"top_logprobs": 3}, "top_logprobs", "unsupported_field"),
+        ({"top_logprobs": 3}, "top_logprobs", "invalid_value"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "invalid_value"),
+        ({"min_p": 1.5}, "min_p", "invalid_value"),
+        ({"presence_penalty": 2.5}, "presence_penalty", "invalid_value"),
+        ({"repetition_penalty": 0}, "repetition_penalty", "invalid_value"),
+        ({"logit_bias": {"1000": 1}}, "logit_bias", "invalid_value"),
+        ({"stop_token_ids": [1000]}, "stop_token_ids", "invalid_value"),
+        ({"max_tokens": 2, "min_tokens": 3}, "min_tokens", None),
+        ({"ignore_eos": True, "response_format": {"type": "json_object"}}, "ignore_eos", None),
+        ({"response_format": {"type": "yaml"}}, "response_format.type", "invalid_value"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+            "response_format.json_schema.schema",
+            "missing_field",
+        ),
         ({"model": None}, "model", "invalid_value"),
         ({"user": "\ud800"}, "user", "invalid_value"),
         ({"messages": [{"role": "user", "content": "\udfff"}]}, "messages[0].content", None),
@@ -387,5 +477,5 @@ def test_no_json_makes_the_server_fail(fuzzed, path, fields):
 @pytest.fixture(scope="module")
 def fuzzed(server_context, scripted):
     engine = scripted()
-    with server_context(lambda: Served(engine), engine=engine) as server:
+    with server_context(lambda: Loaded(engine), engine=engine) as server:
         yield server

@@ -9,10 +9,10 @@ PATHS = ["/", "/v1/models", "/health/live", "/metrics", "/page/app.js", "/openap
 
 @pytest.fixture(scope="module")
 def server(server_context, scripted):
-    from lmwright.serving.model import Served
+    from lmwright.serving.model import Loaded
 
     engine = scripted()
-    with server_context(lambda: Served(engine), engine=engine) as server:
+    with server_context(lambda: Loaded(engine), engine=engine) as server:
         yield server
 
 

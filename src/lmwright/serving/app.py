@@ -1,5 +1,6 @@
 """The whole HTTP application: API, health, metrics and the chat page, behind one guard."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,17 +15,17 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from lmwright.serving import errors, responses
-from lmwright.serving.completions import Completions
-from lmwright.serving.errors import ApiError
+from lmwright.serving.completions import Completions, unknown_model
+from lmwright.serving.embeddings import Embeddings
 from lmwright.serving.guard import Guard, Hosts
+from lmwright.serving.keys import KeyCheck, Keys
 from lmwright.serving.limits import Limits
 from lmwright.serving.logs import RequestLog
-from lmwright.serving.model import Served
+from lmwright.serving.supervisor import Start
 from lmwright.serving.telemetry import CONTENT_TYPE, Telemetry
+from lmwright.serving.tokenize import Tokenization
+from lmwright.serving.tracing import Spans, Tracing
 from lmwright.serving.worker import Worker
-
-# A step of the engine is milliseconds to seconds; a thread that takes longer is left behind.
-STOP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -36,16 +37,22 @@ class Settings:
         hosts: the Host names it answers to.
         limits: how much it takes on.
         metrics_prefix: before the colon of every generation metric.
+        keys: who may ask; none: everybody.
+        origins: other pages that may ask, from `allowed_origins`.
+        tracing: where spans go; None: there are none.
     """
 
     name: str
     hosts: Hosts = field(default_factory=lambda: Hosts("127.0.0.1"))
     limits: Limits = field(default_factory=Limits)
     metrics_prefix: str = "lmwright"
+    keys: Keys = field(default_factory=Keys)
+    origins: frozenset[str] = frozenset()
+    tracing: Tracing | None = None
 
 
 def create_app(
-    load: Callable[[], Served],
+    start: Start,
     settings: Settings,
     *,
     loaded: Callable[[], None] = lambda: None,
@@ -54,17 +61,17 @@ def create_app(
     """The application; it starts loading the model when it starts.
 
     Args:
-        load: opens the model, in the engine's thread.
+        start: starts an engine process.
         settings: everything else.
-        loaded: told when requests are taken.
+        loaded: told when requests are taken; again after each restart and swap of the engine.
         failed: told when the model cannot be loaded or the engine is beyond repair.
 
     Returns:
-        The application; `app.state.worker` is its engine's thread.
+        The application; `app.state.worker` is the door to its engine process.
     """
     telemetry = Telemetry(settings.name, settings.metrics_prefix)
     limits = settings.limits
-    worker = Worker(load, limits=limits, telemetry=telemetry, loaded=loaded, failed=failed)
+    worker = Worker(start, limits=limits, telemetry=telemetry, loaded=loaded, failed=failed)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -73,7 +80,9 @@ def create_app(
             yield
         finally:
             worker.stop()
-            worker.join(STOP_SECONDS)
+            await worker.close()
+            if settings.tracing is not None:
+                await asyncio.to_thread(settings.tracing.close)
 
     app = FastAPI(
         title="lmwright",
@@ -87,10 +96,18 @@ def create_app(
     app.state.worker = worker
     errors.install(app)
     app.include_router(Completions(settings.name, worker, settings.limits).router())
+    app.include_router(Embeddings(settings.name, worker).router())
+    app.include_router(Tokenization(settings.name, worker).router())
     app.include_router(_about(settings, worker, telemetry))
     app.include_router(_page(settings, worker))
     app.mount("/page", Files(directory=str(files("lmwright.serving") / "page")))
-    app.add_middleware(Guard, hosts=settings.hosts, body_bytes=settings.limits.body_bytes)
+    # The last one added is the first that a request meets.
+    app.add_middleware(KeyCheck, keys=settings.keys)
+    app.add_middleware(
+        Guard, hosts=settings.hosts, body_bytes=limits.body_bytes, origins=settings.origins
+    )
+    if settings.tracing is not None:
+        app.add_middleware(Spans, tracing=settings.tracing)
     app.add_middleware(RequestLog, telemetry=telemetry)
     return app
 
@@ -102,23 +119,28 @@ def _about(settings: Settings, worker: Worker, telemetry: Telemetry) -> APIRoute
     refused: dict[int | str, dict[str, Any]] = {"4XX": {"model": responses.ErrorResponse}}
     unready: dict[int | str, dict[str, Any]] = {503: {"model": responses.ErrorResponse}}
 
-    def card() -> responses.ModelCard:
-        context = worker.ready().engine.context_length
-        return responses.ModelCard(id=settings.name, created=created, max_model_len=context)
+    def cards() -> dict[str, responses.ModelCard]:
+        served = worker.ready()
+        parents = {settings.name: None, **dict.fromkeys(served.adapters, settings.name)}
+        return {
+            name: responses.ModelCard(
+                id=name, created=created, max_model_len=served.context_length, parent=parent
+            )
+            for name, parent in parents.items()
+        }
 
     @router.get("/v1/models", responses={**refused, **unready}, tags=["models"])
     async def models() -> responses.ModelList:
-        """List the one model that is served."""
-        return responses.ModelList(data=[card()])
+        """List the model that is served, and its adapters, which are chosen like models."""
+        return responses.ModelList(data=list(cards().values()))
 
     @router.get("/v1/models/{model:path}", responses={**refused, **unready}, tags=["models"])
     async def model(model: str) -> responses.ModelCard:
         """Describe a model."""
-        if model != settings.name:
-            raise ApiError(
-                404, "There is no such model here", param="model", code="model_not_found"
-            )
-        return card()
+        known = cards()
+        if model not in known:
+            raise unknown_model(model, list(known))
+        return known[model]
 
     @router.get("/health/live", tags=["health"])
     async def live() -> dict[str, str]:
@@ -157,10 +179,11 @@ def _page(settings: Settings, worker: Worker) -> APIRouter:
     @router.get("/page/config.json")
     async def config() -> JSONResponse:
         facts: dict[str, Any] = {"model": settings.name, "state": worker.state}
+        facts["needs_key"] = bool(settings.keys)
         served = worker.served
         if served is not None:
             facts["mode"] = "chat" if served.chats else "completion"
-            facts["context_length"] = served.engine.context_length
+            facts["context_length"] = served.context_length
             facts["parameters"] = served.parameters
             facts["questions"] = list(served.questions)
             facts["sampling"] = {

@@ -1,6 +1,6 @@
 """The two generation endpoints: from a typed request to tokens, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +9,16 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from lmwright.core.errors import LmwrightError
-from lmwright.serving import responses
+from lmwright.engine.params import SamplingParams
+from lmwright.serving import requested, responses
 from lmwright.serving.answers import Reply
+from lmwright.serving.chat_format import ChatFormat, ToolCalls
 from lmwright.serving.errors import ApiError
-from lmwright.serving.formats import ChatFormat, CompletionFormat, Format
+from lmwright.serving.formats import CompletionFormat, Format
 from lmwright.serving.limits import Limits
 from lmwright.serving.logs import note
-from lmwright.serving.model import Sampling, Served
+from lmwright.serving.messages import NamedToolChoice
+from lmwright.serving.model import Served
 from lmwright.serving.protocol import (
     ChatCompletionRequest,
     CompletionRequest,
@@ -24,12 +27,9 @@ from lmwright.serving.protocol import (
 from lmwright.serving.streaming import PATIENCE_SECONDS, ClientGone, EventStream, unless_gone
 from lmwright.serving.worker import Worker
 
-# What OpenAI's reference gives a completion that does not say; a chat may use all the room left.
-COMPLETION_TOKENS = 16
-
-_ERRORS: dict[int | str, dict[str, Any]] = {
+ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": responses.ErrorResponse, "description": "Refused; `param` names the field."},
-    429: {"model": responses.ErrorResponse, "description": "The queue is full; see Retry-After."},
+    429: {"model": responses.ErrorResponse, "description": "Too much at once; see Retry-After."},
     500: {"model": responses.ErrorResponse, "description": "The engine failed."},
     503: {"model": responses.ErrorResponse, "description": "Loading or shutting down."},
 }
@@ -38,7 +38,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 def _responses(chunk: str) -> dict[int | str, dict[str, Any]]:
     stream = {"schema": {"type": "string", "description": f"`data:` lines, each a {chunk}"}}
     ok = {"description": "The answer, or its events.", "content": {"text/event-stream": stream}}
-    return {200: ok, **_ERRORS}
+    return {200: ok, **ERRORS}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Completions:
 
     Args:
         name: of the model.
-        worker: the engine's thread.
+        worker: drives the engine.
         limits: what a request may ask for.
     """
 
@@ -85,85 +85,79 @@ class Completions:
                 f"{len(body.messages)} messages; this server takes {self.limits.messages}",
                 param="messages",
             )
-        tokenizer = served.engine.tokenizer
-        turns = [
-            {
-                "role": "system" if message.role == "developer" else message.role,
-                "content": message.text(),
-            }
-            for message in body.messages
-        ]
-        try:
-            # Long conversations take milliseconds that other streams should not wait for.
-            prompt = await run_in_threadpool(tokenizer.encode_chat, turns)
-        except LmwrightError as error:
-            raise ApiError(400, error.what, param="messages") from error
-        limit = body.max_completion_tokens or body.max_tokens or served.engine.context_length
-        wants_logprobs = bool(body.logprobs)
-        write = ChatFormat(self.name, tokenizer, logprobs=wants_logprobs)
-        reply = self._submit(served, body, [prompt], limit, wants_logprobs, "messages")
+        # Long conversations take milliseconds that other streams should not wait for.
+        prompt = await run_in_threadpool(chat_prompt, served.tokenizer, body)
+        calls = None
+        if body.may_call():
+            bare = body.tool_choice == "required" or isinstance(body.tool_choice, NamedToolChoice)
+            calls = ToolCalls(bare=bare, several=body.parallel_tool_calls is not False)
+        write = ChatFormat(body.model, served.tokenizer, logprobs=bool(body.logprobs), calls=calls)
+        note(request, operation="chat", model=body.model, **requested.noted(body))
+        reply = self._submit(served, body, [prompt], requested.of_chat, "messages")
         return await self._answer(body, request, reply, write)
 
     async def complete(self, body: CompletionRequest, request: Request) -> Response:
         """Go on from one or several texts, whole or as server-sent events."""
         served = self._served(body)
-        tokenizer = served.engine.tokenizer
+        tokenizer = served.tokenizer
         prompts: list[str | list[int]] = []
+        echo: list[str] | None = [] if body.echo else None
         for prompt in body.prompts():
-            ids = prompt
             if isinstance(prompt, str):
                 # The empty text stays a text: the engine knows what it begins from.
-                ids = await run_in_threadpool(tokenizer.encode_prompt, prompt) or ""
-            prompts.append(ids)
-        limit = body.max_tokens or COMPLETION_TOKENS
-        wants_logprobs = body.logprobs is not None
-        write = CompletionFormat(self.name, tokenizer, logprobs=wants_logprobs)
-        reply = self._submit(served, body, prompts, limit, wants_logprobs, "prompt")
+                prompts.append(await run_in_threadpool(tokenizer.encode_prompt, prompt) or "")
+            else:
+                prompts.append(prompt)
+            if echo is not None:
+                echo.append(prompt if isinstance(prompt, str) else tokenizer.decode(prompt))
+        write = CompletionFormat(
+            body.model, tokenizer, logprobs=body.logprobs, echo=echo, each=body.n or 1
+        )
+        note(request, operation="text_completion", model=body.model, **requested.noted(body))
+        reply = self._submit(served, body, prompts, requested.of_completion, "prompt")
         return await self._answer(body, request, reply, write)
 
     def _served(self, body: GenerationRequest) -> Served:
-        if body.model != self.name:
+        served = self.worker.served
+        known = (self.name, *(() if served is None else served.adapters))
+        if body.model not in known:
+            raise unknown_model(body.model, known)
+        served = self.worker.ready()
+        if served.kind != "generation":
             raise ApiError(
-                404,
-                f"There is no model {body.model!r} here; this server has {self.name!r}",
+                400,
+                "This model gives vectors, at /v1/embeddings; it generates no text",
                 param="model",
-                code="model_not_found",
+                code="unsupported_model",
             )
-        return self.worker.ready()
+        return served
 
     def _submit(
         self,
         served: Served,
-        body: GenerationRequest,
+        body: Any,
         prompts: Sequence[str | list[int]],
-        max_tokens: int,
-        logprobs: bool,
+        params_of: Callable[..., SamplingParams],
         param: str,
     ) -> Reply:
-        context = served.engine.context_length
         longest = max(map(len, prompts))
-        if longest >= context:
-            raise ApiError(
-                400,
-                f"The prompt has {longest} tokens; this model reads at most {context}, "
-                "its answer included",
-                param=param,
-                code="context_length_exceeded",
-            )
-        answers = (body.n or 1) * len(prompts)
+        check_length(longest, served.context_length - (body.max_tokens != 0), param)
+        each = body.n or 1
+        answers = each * len(prompts)
         if answers > self.limits.answers:
             raise ApiError(
                 400,
                 f"{answers} answers asked for; this server gives {self.limits.answers} at a time",
                 param="n" if body.n else param,
             )
-        params = [
-            sampling_params(body, index, served.sampling, max_tokens, logprobs)
-            for index in range(answers)
-        ]
-        each = body.n or 1
+        adapter = None if body.model == self.name else body.model
+        requested.check_tokens(body, served.tokenizer)
+        try:
+            params = [params_of(body, index, served, adapter) for index in range(answers)]
+        except LmwrightError as error:
+            raise ApiError(400, error.what, param=requested.param_of(error, body)) from error
         grouped = [params[start : start + each] for start in range(0, answers, each)]
-        return self.worker.submit(prompts, grouped)
+        return self.worker.submit(prompts, grouped, served)
 
     async def _answer(
         self, body: GenerationRequest, request: Request, reply: Reply, write: Format
@@ -174,50 +168,82 @@ class Completions:
             await unless_gone(request, reply.admitted())
             if not streams:
                 await unless_gone(request, _all(reply))
-                _note(request, reply, streams, None)
+                _note(request, reply, write, None)
                 return JSONResponse(write.whole(reply).model_dump())
         except ClientGone:
             reply.close()
             error = ApiError(499, "The client hung up")
-            _note(request, reply, streams, error)
+            _note(request, reply, write, error)
             return Response(status_code=499)  # nobody reads it; it is for the log and the counts
         except BaseException as error:
             reply.close()
-            _note(request, reply, streams, error)
+            _note(request, reply, write, error)
             raise
         return EventStream(
             reply,
             write,
             include_usage=body.includes_usage(),
-            done=lambda error: _note(request, reply, streams, error),
+            done=lambda error: _note(request, reply, write, error),
         )
 
 
-def sampling_params(
-    body: GenerationRequest, index: int, default: Sampling, max_tokens: int, logprobs: bool
-) -> Any:
-    """The engine's parameters for one answer; answers to one request get seeds of their own.
+def chat_prompt(tokenizer: Any, body: ChatCompletionRequest) -> list[int]:
+    """The ids of a conversation, with what may be called in it.
 
     Raises:
-        ApiError: if the engine refuses a value.
+        ApiError: if the chat template refuses them, or tells the model nothing of tools.
     """
-    from lmwright.engine.sampling import SamplingParams  # imports torch: not before the engine did
-
-    def given(value: Any, otherwise: Any) -> Any:
-        return otherwise if value is None else value
-
-    try:
-        return SamplingParams(
-            max_tokens=max_tokens,
-            temperature=given(body.temperature, default.temperature),
-            top_p=given(body.top_p, default.top_p),
-            top_k=given(body.top_k, default.top_k),
-            stop=body.stops(),
-            seed=None if body.seed is None else body.seed + index,
-            logprobs=logprobs,
+    turns = [message.rendered() for message in body.messages]
+    # A model that must not call is not told of anything to call.
+    tools = [tool.rendered() for tool in body.tools or ()] if body.may_call() else []
+    plain = _encoded(tokenizer, turns, "messages")
+    if not tools:
+        return plain
+    prompt = _encoded(tokenizer, turns, "tools", tools=tools)
+    if prompt == plain:
+        raise ApiError(
+            400,
+            "This model's chat template tells it nothing of tools, so it could call none; "
+            'leave them out, or give tool_choice: "none"',
+            param="tools",
+            code="unsupported_field",
         )
+    return prompt
+
+
+def _encoded(tokenizer: Any, turns: Sequence[Any], param: str, **options: Any) -> list[int]:
+    try:
+        ids: list[int] = tokenizer.encode_chat(turns, **options)
     except LmwrightError as error:
-        raise ApiError(400, error.what) from error
+        raise ApiError(400, error.what, param=param) from error
+    return ids
+
+
+def check_length(tokens: int, most: int, param: str) -> None:
+    """Refuse a prompt of more tokens than there is room for.
+
+    Raises:
+        ApiError: 400 if it is.
+    """
+    if tokens > most:
+        raise ApiError(
+            400,
+            f"The prompt has {tokens} tokens; this model reads at most {most}, "
+            "with room for an answer",
+            param=param,
+            code="context_length_exceeded",
+        )
+
+
+def unknown_model(name: str, known: Sequence[str]) -> ApiError:
+    """The refusal of a model that is not served."""
+    has = ", ".join(map(repr, known))
+    return ApiError(
+        404,
+        f"There is no model {name!r} here; this server has {has}",
+        param="model",
+        code="model_not_found",
+    )
 
 
 async def _all(reply: Reply) -> None:
@@ -225,15 +251,16 @@ async def _all(reply: Reply) -> None:
         pass
 
 
-def _note(request: Request, reply: Reply, streams: bool, error: BaseException | None) -> None:
+def _note(request: Request, reply: Reply, write: Format, error: BaseException | None) -> None:
     """Put the numbers of a reply, never its text, into the request's log line."""
     first = reply.answers[0].first_token_seconds
     note(
         request,
-        stream=streams,
+        response=write.id,
         prompt_tokens=reply.prompt_tokens,
         completion_tokens=reply.completion_tokens,
         first_token_seconds=None if first is None else round(first, 4),
         finish_reason=",".join(str(answer.ending) for answer in reply.answers),
-        error=None if error is None else str(getattr(error, "code", None) or error),
+        # Never its message, which may quote the request.
+        error=None if error is None else getattr(error, "code", None) or type(error).__name__,
     )

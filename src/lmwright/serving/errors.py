@@ -88,7 +88,7 @@ def from_validation(errors: Sequence[Any], known: Sequence[str] = ()) -> ApiErro
     if kind == "json_invalid":
         reason = first.get("ctx", {}).get("error", "it cannot be parsed")
         return ApiError(400, f"The body is not valid JSON: {reason}", code="invalid_json")
-    if kind in ("unsupported", "beside"):
+    if kind in ("unsupported", "beside", "absent"):
         where.append(first["ctx"]["field"])
     if not where:
         return ApiError(
@@ -103,7 +103,7 @@ def from_validation(errors: Sequence[Any], known: Sequence[str] = ()) -> ApiErro
         return ApiError(
             400, f"{param} is not a field of this request{hint}", param=param, code="unknown_field"
         )
-    if kind == "missing":
+    if kind in ("missing", "absent"):
         return ApiError(400, f"{param} is required", param=param, code="missing_field")
     code = "unsupported_field" if kind == "unsupported" else "invalid_value"
     return ApiError(400, f"{param}: {first['msg']}", param=param, code=code)

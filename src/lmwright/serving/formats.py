@@ -1,4 +1,4 @@
-"""From the engine's pieces to the two wire formats, whole and streamed."""
+"""From the engine's pieces to what is sent, whole and streamed; see `chat_format` for chats."""
 
 import time
 import uuid
@@ -8,14 +8,16 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from lmwright.serving import responses
-from lmwright.serving.answers import Answer, Piece, Reply
-
-# What `decode` puts where a token holds a part of a character.
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+from lmwright.serving.answers import Answer, Reply
+from lmwright.serving.pieces import Piece
+from lmwright.serving.spelling import CompletionSpeller, Speller, Top
 
 
 class Format(Protocol):
     """How one kind of endpoint writes its answers."""
+
+    id: str
+    """Of the response."""
 
     def whole(self, reply: Reply) -> BaseModel:
         """The response once every answer has ended."""
@@ -23,8 +25,11 @@ class Format(Protocol):
     def opening(self, reply: Reply) -> Sequence[BaseModel]:
         """What a stream sends before the first token."""
 
-    def chunk(self, answer: Answer, piece: Piece) -> BaseModel:
-        """What a stream sends for a piece; the last piece of an answer says why it ended."""
+    def chunk(self, answer: Answer, piece: Piece) -> BaseModel | None:
+        """What a stream sends for a piece; the last piece of an answer says why it ended.
+
+        None where a reader learns nothing from it.
+        """
 
     def counts(self, reply: Reply) -> BaseModel:
         """What a stream sends at the end where the token counts are wanted."""
@@ -39,10 +44,12 @@ def usage(reply: Reply) -> responses.Usage:
     )
 
 
-def finish_reason(ending: str | None) -> responses.FinishReason | None:
+def finish_reason(ending: str | None, calls: int = 0) -> responses.FinishReason | None:
     """The wire's word for an ending; anything but "stop" and "length" has raised before."""
     assert ending in (None, "stop", "length"), ending
-    return "stop" if ending == "stop" else "length" if ending == "length" else None
+    if ending == "stop":
+        return "tool_calls" if calls else "stop"
+    return "length" if ending == "length" else None
 
 
 def head(prefix: str, model: str) -> dict[str, Any]:
@@ -50,87 +57,39 @@ def head(prefix: str, model: str) -> dict[str, Any]:
     return {"id": f"{prefix}-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
 
 
-class ChatFormat:
-    """`/v1/chat/completions`.
+class CompletionFormat:
+    """`/v1/completions`.
 
     Args:
         model: name of the served model.
         tokenizer: spells the tokens of log-probabilities.
-        logprobs: whether they are wanted.
+        logprobs: how many of the likeliest tokens are wanted beside each; None: no logprobs.
+        echo: texts of the prompts that the answers begin with; None: they begin with nothing.
+        each: answers per prompt.
     """
 
-    def __init__(self, model: str, tokenizer: Any, *, logprobs: bool) -> None:
-        self._head = head("chatcmpl", model)
-        self._tokenizer = tokenizer
-        self._wants_logprobs = logprobs
-
-    def whole(self, reply: Reply) -> responses.ChatCompletion:
-        """One choice per answer."""
-        choices = [
-            responses.ChatChoice(
-                index=answer.index,
-                message=responses.ChatMessage(content=answer.text),
-                logprobs=self._logprobs(answer.pieces),
-                finish_reason=finish_reason(answer.ending) or "length",
-            )
-            for answer in reply.answers
-        ]
-        return responses.ChatCompletion(**self._head, choices=choices, usage=usage(reply))
-
-    def opening(self, reply: Reply) -> list[responses.ChatCompletionChunk]:
-        """The role of each answer, with no content yet."""
-        delta = responses.ChatDelta(role="assistant", content="")
-        return [self._chunk(answer.index, delta) for answer in reply.answers]
-
-    def chunk(self, answer: Answer, piece: Piece) -> responses.ChatCompletionChunk:
-        """The piece's text."""
-        delta = responses.ChatDelta(content=piece.text or None)
-        return self._chunk(answer.index, delta, self._logprobs([piece]), piece.ending)
-
-    def counts(self, reply: Reply) -> responses.ChatCompletionChunk:
-        """No choices, only the counts."""
-        return responses.ChatCompletionChunk(**self._head, choices=[], usage=usage(reply))
-
-    def _chunk(
+    def __init__(
         self,
-        index: int,
-        delta: responses.ChatDelta,
-        logprobs: responses.ChatLogprobs | None = None,
-        ending: str | None = None,
-    ) -> responses.ChatCompletionChunk:
-        choice = responses.ChatChunkChoice(
-            index=index, delta=delta, logprobs=logprobs, finish_reason=finish_reason(ending)
-        )
-        return responses.ChatCompletionChunk(**self._head, choices=[choice])
-
-    def _logprobs(self, pieces: Sequence[Piece]) -> responses.ChatLogprobs | None:
-        if not self._wants_logprobs:
-            return None
-        content = [
-            responses.TokenLogprob(
-                token=text,
-                logprob=logprob,
-                # Half a character has bytes that its text no longer shows.
-                bytes=None if _REPLACEMENT in text else list(text.encode()),
-            )
-            for text, logprob in _spelled(self._tokenizer, pieces)
-        ]
-        return responses.ChatLogprobs(content=content)
-
-
-class CompletionFormat:
-    """`/v1/completions`; arguments as `ChatFormat`'s."""
-
-    def __init__(self, model: str, tokenizer: Any, *, logprobs: bool) -> None:
+        model: str,
+        tokenizer: Any,
+        *,
+        logprobs: int | None,
+        echo: Sequence[str] | None = None,
+        each: int = 1,
+    ) -> None:
         self._head = head("cmpl", model)
+        self.id: str = self._head["id"]
         self._tokenizer = tokenizer
-        self._wants_logprobs = logprobs
-        self._offsets: dict[int, int] = {}  # of each answer, in characters
+        self._wanted = logprobs
+        self._echo = echo
+        self._each = each
+        self._spellers: dict[int, CompletionSpeller] = {}
+        self._begun: set[int] = set()
 
     def whole(self, reply: Reply) -> responses.Completion:
         """One choice per answer, the answers to the first prompt first."""
         choices = [
-            self._choice(answer.index, answer.text, answer.pieces, answer.ending)
+            self._choice(answer, answer.text, answer.pieces, answer.ending)
             for answer in reply.answers
         ]
         return responses.Completion(**self._head, choices=choices, usage=usage(reply))
@@ -139,9 +98,12 @@ class CompletionFormat:
         """Nothing: a completion has no role."""
         return []
 
-    def chunk(self, answer: Answer, piece: Piece) -> responses.Completion:
-        """The piece's text."""
-        choice = self._choice(answer.index, piece.text, [piece], piece.ending)
+    def chunk(self, answer: Answer, piece: Piece) -> responses.Completion | None:
+        """The piece's text; the first also echoes the prompt."""
+        choice = self._choice(answer, piece.text, [piece], piece.ending)
+        spelled = choice.logprobs is not None and choice.logprobs.tokens
+        if not (choice.text or spelled or choice.finish_reason):
+            return None
         return responses.Completion(**self._head, choices=[choice])
 
     def counts(self, reply: Reply) -> responses.Completion:
@@ -149,36 +111,42 @@ class CompletionFormat:
         return responses.Completion(**self._head, choices=[], usage=usage(reply))
 
     def _choice(
-        self, index: int, text: str, pieces: Sequence[Piece], ending: str | None
+        self, answer: Answer, text: str, pieces: Sequence[Piece], ending: str | None
     ) -> responses.CompletionChoice:
+        logprobs = self._logprobs(answer, pieces)
+        if self._echo is not None and answer.index not in self._begun:
+            text = self._echo[answer.index // self._each] + text
+        self._begun.add(answer.index)
         return responses.CompletionChoice(
-            index=index,
+            index=answer.index,
             text=text,
-            logprobs=self._logprobs(index, pieces),
+            logprobs=logprobs,
             finish_reason=finish_reason(ending),
         )
 
-    def _logprobs(self, index: int, pieces: Sequence[Piece]) -> responses.CompletionLogprobs | None:
-        if not self._wants_logprobs:
+    def _logprobs(
+        self, answer: Answer, pieces: Sequence[Piece]
+    ) -> responses.CompletionLogprobs | None:
+        if self._wanted is None:
             return None
-        offset, offsets = self._offsets.get(index, 0), []
-        spelled = _spelled(self._tokenizer, pieces)
-        for text, _ in spelled:
-            offsets.append(offset)
-            offset += len(text)
-        self._offsets[index] = offset
-        return responses.CompletionLogprobs(
-            tokens=[text for text, _ in spelled],
-            token_logprobs=[logprob for _, logprob in spelled],
-            text_offset=offsets,
-        )
+        if answer.index not in self._spellers:
+            self._spellers[answer.index] = CompletionSpeller(
+                Speller(self._tokenizer), self._tokenizer, alternatives=self._wanted > 0
+            )
+        tokens: list[tuple[int, float | None, Top]] = [
+            (piece.token_id, piece.logprob, piece.top)
+            for piece in pieces
+            if piece.token_id is not None and piece.logprob is not None
+        ]
+        if self._echo is not None and answer.index not in self._begun:
+            tokens = _prompt_tokens(answer) + tokens
+        return self._spellers[answer.index].spell(tokens)
 
 
-def _spelled(tokenizer: Any, pieces: Sequence[Piece]) -> list[tuple[str, float]]:
-    """Text and log-probability of each token; end tokens, which have no text, are left out."""
-    spelled = [
-        (tokenizer.decode([piece.token_id]), piece.logprob)
-        for piece in pieces
-        if piece.token_id is not None and piece.logprob is not None
+def _prompt_tokens(answer: Answer) -> list[tuple[int, float | None, Top]]:
+    """The tokens of an answer's prompt; nothing says how likely the first is."""
+    first: list[tuple[int, float | None, Top]] = [(int(t), None, ()) for t in answer.prompt[:1]]
+    return [
+        *first,
+        *((token, logprob, top) for token, logprob, top in answer.prompt_logprobs or ()),
     ]
-    return [(text, logprob) for text, logprob in spelled if text]

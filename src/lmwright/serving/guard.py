@@ -3,7 +3,8 @@
 A server on 127.0.0.1 is reachable from every web page the person has open. Two checks close that
 door: the Host header must be a name we answer to (a page that rebinds its own DNS name to 127.0.0.1
 still sends its own name), and an Origin header, which browsers add to every cross-site request that
-could have an effect, must be our own.
+could have an effect, must be our own, or one that whoever started the server allowed by name; only
+those get answers to CORS (Fetch standard, section 3.2).
 """
 
 import ipaddress
@@ -11,12 +12,14 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lmwright.core.errors import LmwrightError
 from lmwright.serving.errors import ApiError, error_response
+from lmwright.serving.options import ANY_ADDRESS
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-ANY_ADDRESS = ("0.0.0.0", "::", "")
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HEADERS = {
@@ -71,6 +74,27 @@ def same_origin(origin: str, host: str) -> bool:
     return place is not None and place == _place(scheme, host)
 
 
+def allowed_origins(origins: Iterable[str]) -> frozenset[str]:
+    """Origins as browsers write them.
+
+    Args:
+        origins: `https://chat.example`, `http://localhost:3000`, or `*` for every page there is.
+
+    Raises:
+        LmwrightError: if one is no origin.
+    """
+    found = set()
+    for origin in origins:
+        scheme, separator, rest = origin.lower().rstrip("/").partition("://")
+        if origin != "*" and not (separator and scheme in _DEFAULT_PORTS and _place(scheme, rest)):
+            raise LmwrightError(
+                f"--allow-origin {origin} is not an origin",
+                hint="an origin is a scheme, a name and a port, such as https://chat.example",
+            )
+        found.add(origin.lower().rstrip("/"))
+    return frozenset(found)
+
+
 def _place(scheme: str, netloc: str) -> tuple[str, int] | None:
     try:
         parts = urlsplit(f"{scheme}://{netloc}")
@@ -91,29 +115,64 @@ def _is_address(name: str) -> bool:
 
 
 class Guard:
-    """ASGI middleware around the whole application."""
+    """ASGI middleware around the whole application.
 
-    def __init__(self, app: ASGIApp, *, hosts: Hosts, body_bytes: int) -> None:
+    Args:
+        app: what is behind.
+        hosts: the Host names that are answered.
+        body_bytes: the largest body.
+        origins: other pages' origins that may ask, from `allowed_origins`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, hosts: Hosts, body_bytes: int, origins: Iterable[str] = ()
+    ) -> None:
         self.app = app
         self.hosts = hosts
         self.body_bytes = body_bytes
+        self.origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on with the body counted and the security headers added."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        asked = Headers(scope=scope)
+        added = {**_HEADERS, **self.cors(asked)}
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in added.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        refusal = self.refusal(Headers(scope=scope))
+        refusal = self.refusal(asked)
         if refusal is not None:
             return await error_response(refusal)(scope, receive, send_with_headers)
+        if scope["method"] == "OPTIONS" and "access-control-request-method" in asked:
+            # Answered here: a browser asks whether it may without the key that it would send.
+            return await Response(status_code=204)(scope, receive, send_with_headers)
         return await self.app(scope, self.counted(receive), send_with_headers)
+
+    def allows(self, origin: str) -> bool:
+        """Whether pages of another origin may ask."""
+        return origin in self.origins or "*" in self.origins
+
+    def cors(self, headers: Headers) -> dict[str, str]:
+        """What the browser of a page that may ask has to be told."""
+        origin = headers.get("origin")
+        if origin is None or not self.allows(origin):
+            return {"Vary": "Origin"} if self.origins else {}
+        told = {
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Expose-Headers": "X-Request-Id, Retry-After",
+            "Vary": "Origin",
+        }
+        if "access-control-request-method" in headers:
+            told["Access-Control-Allow-Methods"] = "GET, POST"
+            told["Access-Control-Allow-Headers"] = "Authorization, Content-Type, X-Request-Id"
+            told["Access-Control-Max-Age"] = "600"
+        return told
 
     def refusal(self, headers: Headers) -> ApiError | None:
         """Why a request with these headers is not answered; None if it is."""
@@ -126,7 +185,7 @@ class Guard:
                 code="foreign_host",
             )
         origin = headers.get("origin")
-        if origin is not None and not same_origin(origin, hosts[0]):
+        if origin is not None and not (same_origin(origin, hosts[0]) or self.allows(origin)):
             return ApiError(
                 403, "Requests from pages of another origin are refused", code="foreign_origin"
             )

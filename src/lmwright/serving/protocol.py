@@ -1,155 +1,47 @@
-"""Requests of OpenAI's chat completions and completions, as far as they are honoured.
+"""Requests of OpenAI's generation endpoints, as far as they are honoured.
 
 Every field is honoured, or refused with its name; a field that a client sends at the value that
-asks for nothing (`"tools": []`, `"frequency_penalty": 0`, null) is accepted. Source: OpenAI's API
-reference, "Chat Completions" and "Completions"; `top_k` is vLLM's extension.
+asks for nothing (`"best_of": 1`, `"store": false`, null) is accepted. Source: OpenAI's API
+reference, "Chat Completions" and "Completions"; `top_k`, `min_p`, `repetition_penalty`,
+`min_tokens`, `stop_token_ids`, `ignore_eos` and `priority` are vLLM's extensions.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import Field, JsonValue, model_validator
 
-# Known fields of the API that this server does not have, each with the values that ask for
-# nothing. "tool_choice" and the like only mean something beside tools, which are refused.
-NEUTRAL: Mapping[str, tuple[JsonValue, ...]] = {
+from lmwright.serving.messages import Message, NamedToolChoice, ResponseFormat, Tool, ToolChoice
+from lmwright.serving.wire import Text, TokenId, Wire, one_of, refuse_beside, without_neutral
+
+# Known fields of the API that this server does not have, each with the values that ask for nothing.
+_NEUTRAL: Mapping[str, tuple[JsonValue, ...]] = {
     "audio": (),
     "best_of": (1,),
-    "echo": (False,),
-    "frequency_penalty": (0,),
     "function_call": ("none", "auto"),
     "functions": ([],),
-    "logit_bias": ({},),
-    "min_p": (0,),
     "modalities": (["text"],),
-    "parallel_tool_calls": (True, False),
     "prediction": (),
-    "presence_penalty": (0,),
     "reasoning_effort": ("none",),
-    "repetition_penalty": (1,),
-    "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
     "store": (False,),
     "suffix": ("",),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-    "top_logprobs": (0,),
     "verbosity": (),
     "web_search_options": (),
 }
-
-# What the official client's own answers carry when they are sent back as history.
-NEUTRAL_IN_MESSAGE: Mapping[str, tuple[JsonValue, ...]] = {
-    "annotations": ([],),
-    "audio": (),
-    "function_call": (),
-    "name": (),
-    "reasoning_content": (),
-    "refusal": (),
-    "tool_calls": ([],),
+# Those of chat completions, and of completions, which each lack something that the other has.
+NEUTRAL = {**_NEUTRAL, "echo": (False,)}
+NEUTRAL_IN_COMPLETION = {
+    **_NEUTRAL,
+    "parallel_tool_calls": (True, False),
+    "tool_choice": ("none", "auto"),
+    "tools": ([],),
+    "top_logprobs": (0,),
 }
 
-
-def without_neutral(body: Any, neutral: Mapping[str, tuple[JsonValue, ...]]) -> Any:
-    """Drop known unsupported fields that ask for nothing; refuse those that ask for something."""
-    if not isinstance(body, dict):
-        return body
-    for name in neutral.keys() & body.keys():
-        value = body[name]
-        if value is not None and not any(_same(value, allowed) for allowed in neutral[name]):
-            raise PydanticCustomError(
-                "unsupported", "this server does not support this field", {"field": name}
-            )
-    return {name: value for name, value in body.items() if name not in neutral}
-
-
-def _same(value: JsonValue, allowed: JsonValue) -> bool:
-    # Python's True == 1 is not JSON's.
-    return value == allowed and isinstance(value, bool) == isinstance(allowed, bool)
-
-
-def _unicode(text: str) -> str:
-    # JSON can spell half a surrogate pair, which no encoding and no tokenizer can carry.
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise PydanticCustomError("unicode", "holds half of a surrogate pair") from None
-    return text
-
-
-def _one_of(expected: str) -> WrapValidator:
-    """One complaint about a union in place of one for each of its members."""
-
-    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return handler(value)
-        except ValidationError as error:
-            if any(part["type"] == "unicode" for part in error.errors()):
-                raise PydanticCustomError("unicode", "holds half of a surrogate pair") from None
-            raise PydanticCustomError(
-                "one_of", "should be {expected}", {"expected": expected}
-            ) from None
-
-    return WrapValidator(validate)
-
-
-Text = Annotated[str, AfterValidator(_unicode)]
-StopText = Annotated[str, AfterValidator(_unicode), Field(min_length=1, max_length=256)]
-TokenId = Annotated[int, Field(ge=0)]
-
-
-class Wire(BaseModel):
-    """A frozen part of the protocol: JSON's own types, no conversion, no unknown fields."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-        protected_namespaces=(),
-    )
-
-
-class TextPart(Wire):
-    """A piece of a message's content; text is the only kind this server reads."""
-
-    type: Literal["text"]
-    text: Text
-
-
-class Message(Wire):
-    """One turn of a conversation."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    """Who speaks; `developer` is read as `system`."""
-    content: Annotated[
-        Text | list[TextPart],
-        _one_of("a string or a list of text parts; images, audio and files are not supported"),
-    ]
-    """What is said."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_neutral(cls, body: Any) -> Any:
-        return without_neutral(body, NEUTRAL_IN_MESSAGE)
-
-    def text(self) -> str:
-        """The content as one string."""
-        if isinstance(self.content, str):
-            return self.content
-        return "".join(part.text for part in self.content)
+StopText = Annotated[Text, Field(min_length=1, max_length=256)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
 
 
 class StreamOptions(Wire):
@@ -164,8 +56,10 @@ class StreamOptions(Wire):
 class GenerationRequest(Wire):
     """What both kinds of completion have in common."""
 
+    neutral: ClassVar[Mapping[str, tuple[JsonValue, ...]]]
+
     model: Annotated[Text, Field(min_length=1)]
-    """Name of the served model, as `/v1/models` lists it."""
+    """Name of the served model or of one of its adapters, as `/v1/models` lists them."""
     stream: bool | None = None
     """Send the answer as server-sent events while it is generated."""
     stream_options: StreamOptions | None = None
@@ -174,19 +68,44 @@ class GenerationRequest(Wire):
     """Answers per prompt."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     """The most tokens an answer may have; the room left in the model's context also limits it."""
+    min_tokens: Annotated[int, Field(ge=0)] | None = None
+    """The answer does not end by itself before it has so many tokens."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     """0 takes the likeliest token; higher is more varied."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     """Draw from the smallest set of tokens with this much probability."""
     top_k: Annotated[int, Field(ge=0)] | None = None
     """Draw from this many likeliest tokens; 0 means from all."""
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Draw from the tokens at least this fraction as likely as the likeliest."""
+    presence_penalty: Penalty | None = None
+    """Taken once from the scores of tokens that the answer already has."""
+    frequency_penalty: Penalty | None = None
+    """Taken from the scores of tokens as often as the answer already has them."""
+    repetition_penalty: Annotated[float, Field(gt=0)] | None = None
+    """Above 1, tokens of the prompt and the answer become less likely; 1 is off."""
+    logit_bias: (
+        Annotated[
+            dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Bias], Field(max_length=1024)
+        ]
+        | None
+    ) = None
+    """Added to the scores of these token ids."""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     """The same seed, prompt and settings give the same answer."""
     stop: Annotated[
         StopText | Annotated[list[StopText], Field(max_length=4)] | None,
-        _one_of("a string of 1 to 256 characters or a list of at most 4 of them"),
+        one_of("a string of 1 to 256 characters or a list of at most 4 of them"),
     ] = None
     """The answer ends before the first of these strings."""
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
+    """Further tokens that end the answer."""
+    ignore_eos: bool | None = None
+    """Do not stop where the model would."""
+    priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
+    """Whoever has the lower number goes first."""
+    response_format: ResponseFormat | None = None
+    """The form of the answer; the server lets the model write nothing else."""
     user: Text | None = None
     """Accepted; changes nothing."""
     metadata: dict[Text, Text] | None = None
@@ -199,14 +118,12 @@ class GenerationRequest(Wire):
     @model_validator(mode="before")
     @classmethod
     def _drop_neutral(cls, body: Any) -> Any:
-        return without_neutral(body, NEUTRAL)
+        return without_neutral(body, cls.neutral)
 
     @model_validator(mode="after")
     def _stream_options_need_a_stream(self) -> "GenerationRequest":
         if self.stream_options is not None and not self.stream:
-            raise PydanticCustomError(
-                "beside", "is only for stream: true", {"field": "stream_options"}
-            )
+            raise refuse_beside("stream_options", "is only for stream: true")
         return self
 
     def stops(self) -> tuple[str, ...]:
@@ -223,35 +140,77 @@ class GenerationRequest(Wire):
 class ChatCompletionRequest(GenerationRequest):
     """Body of `POST /v1/chat/completions`."""
 
+    neutral = NEUTRAL
+
     messages: Annotated[list[Message], Field(min_length=1)]
     """The conversation so far, oldest turn first."""
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     """The newer name of `max_tokens`."""
     logprobs: bool | None = None
     """Also give the log-probability of each token of the answer."""
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    """How many of the likeliest tokens to give beside each; needs `logprobs`."""
+    tools: Annotated[list[Tool], Field(max_length=128)] | None = None
+    """What the model may call; its chat template tells it."""
+    tool_choice: ToolChoice = None
+    """Whether it may, may not or has to call a tool; may, where there are tools."""
+    parallel_tool_calls: bool | None = None
+    """Whether one answer may hold several calls; a call that has to be made is always one."""
 
     @model_validator(mode="after")
-    def _one_name_of_the_limit(self) -> "ChatCompletionRequest":
+    def _fields_go_together(self) -> "ChatCompletionRequest":
         if None not in (self.max_tokens, self.max_completion_tokens):
-            raise PydanticCustomError(
-                "beside", "max_completion_tokens is given as well", {"field": "max_tokens"}
-            )
+            raise refuse_beside("max_tokens", "max_completion_tokens is given as well")
+        if self.top_logprobs and not self.logprobs:
+            raise refuse_beside("top_logprobs", "is only for logprobs: true")
+        self._check_tools()
         return self
+
+    def _check_tools(self) -> None:
+        names = [tool.function.name for tool in self.tools or ()]
+        if len(set(names)) < len(names):
+            raise refuse_beside("tools", "two functions have the same name")
+        if not names and self.tool_choice not in (None, "none", "auto"):
+            raise refuse_beside("tool_choice", "there are no tools to choose from")
+        choice = self.tool_choice
+        if isinstance(choice, NamedToolChoice) and choice.function.name not in names:
+            raise refuse_beside("tool_choice", "no tool has this name")
+        formatted = self.response_format is not None and self.response_format.type != "text"
+        if formatted and self.may_call():
+            raise refuse_beside(
+                "response_format", 'an answer in JSON cannot call tools; give tool_choice: "none"'
+            )
+
+    def may_call(self) -> bool:
+        """Whether the answer may call a tool."""
+        return bool(self.tools) and self.tool_choice != "none"
 
 
 class CompletionRequest(GenerationRequest):
     """Body of `POST /v1/completions`."""
+
+    neutral = NEUTRAL_IN_COMPLETION
 
     prompt: Annotated[
         Text
         | Annotated[list[Text], Field(min_length=1)]
         | Annotated[list[TokenId], Field(min_length=1)]
         | Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1)],
-        _one_of("a string, a list of strings, a list of token ids, or a list of such lists"),
+        one_of("a string, a list of strings, a list of token ids, or a list of such lists"),
     ]
     """The text to go on from; several prompts are answered in one response."""
-    logprobs: Annotated[int, Field(ge=0, le=0)] | None = None
-    """0 gives the log-probability of each token of the answer; alternatives are not supported."""
+    max_tokens: Annotated[int, Field(ge=0)] | None = None
+    """As above; 0, beside `echo`, only scores the prompt."""
+    echo: bool | None = None
+    """Give the prompt back before the answer, with its log-probabilities if those are wanted."""
+    logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
+    """Give each token's log-probability, and so many of the likeliest tokens beside it."""
+
+    @model_validator(mode="after")
+    def _only_an_echo_is_empty(self) -> "CompletionRequest":
+        if self.max_tokens == 0 and not self.echo:
+            raise refuse_beside("max_tokens", "0 is only for echo: true")
+        return self
 
     def prompts(self) -> list[str | list[int]]:
         """The prompts, one by one."""

@@ -1,16 +1,16 @@
-"""What the server sends: OpenAI's objects for chat completions, completions, models and errors.
+"""What the server sends: OpenAI's objects for completions, embeddings, models and errors.
 
-Source: OpenAI's API reference, "Chat Completions", "Completions", "Models"; `max_model_len` is
-vLLM's extension.
+Source: OpenAI's API reference, "Chat Completions", "Completions", "Embeddings", "Models";
+`max_model_len`, `/tokenize` and `/detokenize` are vLLM's extensions.
 """
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
-from lmwright.serving.protocol import Wire
+from lmwright.serving.wire import Wire
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 # A chunk leaves out what it does not say; clients tell that apart from null.
 Absent = Field(exclude_if=lambda value: value is None)
@@ -39,13 +39,18 @@ class Usage(Wire):
     total_tokens: int
 
 
-class TokenLogprob(Wire):
-    """A token of the answer and its natural-log probability."""
+class Alternative(Wire):
+    """A token that could have stood at a place, and its natural-log probability there."""
 
     token: str
     logprob: float
     bytes: list[int] | None
-    top_logprobs: list[JsonValue] = Field(default_factory=list)
+
+
+class TokenLogprob(Alternative):
+    """A token of the answer, its natural-log probability, and the likeliest at its place."""
+
+    top_logprobs: list[Alternative]
 
 
 class ChatLogprobs(Wire):
@@ -55,20 +60,39 @@ class ChatLogprobs(Wire):
 
 
 class CompletionLogprobs(Wire):
-    """Log-probabilities of a completion, in the order of its tokens."""
+    """Log-probabilities of a completion, in the order of its tokens, an echoed prompt's first.
+
+    The very first token of a prompt has none: nothing stands before it.
+    """
 
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: None = None
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None] | None
     text_offset: list[int]
+
+
+class CalledFunction(Wire):
+    """The function that is called, and its arguments as the text of a JSON object."""
+
+    name: str
+    arguments: str
+
+
+class CalledTool(Wire):
+    """A tool that the model calls."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
 
 
 class ChatMessage(Wire):
     """The model's answer."""
 
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None
     refusal: None = None
+    tool_calls: Annotated[list[CalledTool] | None, Absent] = None
 
 
 class ChatChoice(Wire):
@@ -91,11 +115,28 @@ class ChatCompletion(Wire):
     usage: Usage
 
 
+class FunctionDelta(Wire):
+    """What a chunk adds to a call: its name at first, then more of its arguments."""
+
+    name: Annotated[str | None, Absent] = None
+    arguments: Annotated[str | None, Absent] = None
+
+
+class ToolDelta(Wire):
+    """What a chunk adds to the calls; `id` and `type` come with the first part of each."""
+
+    index: int
+    id: Annotated[str | None, Absent] = None
+    type: Annotated[Literal["function"] | None, Absent] = None
+    function: FunctionDelta
+
+
 class ChatDelta(Wire):
     """What a chunk adds to the answer."""
 
     role: Annotated[Literal["assistant"] | None, Absent] = None
     content: Annotated[str | None, Absent] = None
+    tool_calls: Annotated[list[ToolDelta] | None, Absent] = None
 
 
 class ChatChunkChoice(Wire):
@@ -138,8 +179,48 @@ class Completion(Wire):
     usage: Annotated[Usage | None, Absent] = None
 
 
+class Embedding(Wire):
+    """The vector of one input."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+    """The numbers, or the base64 of their little-endian float32 bytes."""
+
+
+class EmbeddingUsage(Wire):
+    """Token counts of a request for vectors."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(Wire):
+    """Response of `POST /v1/embeddings`, in the order of the inputs."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingUsage
+
+
+class Tokens(Wire):
+    """Response of `POST /tokenize`."""
+
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None
+
+
+class Detokenized(Wire):
+    """Response of `POST /detokenize`."""
+
+    prompt: str
+
+
 class ModelCard(Wire):
-    """A served model."""
+    """A served model, or an adapter of it."""
 
     id: str
     object: Literal["model"] = "model"
@@ -147,6 +228,8 @@ class ModelCard(Wire):
     owned_by: Literal["lmwright"] = "lmwright"
     max_model_len: int
     """The longest prompt and answer together, in tokens."""
+    parent: str | None = None
+    """The model that an adapter belongs to."""
 
 
 class ModelList(Wire):

@@ -74,13 +74,13 @@ class EventStream(StreamingResponse):
 
     async def _events(self) -> AsyncIterator[str]:
         try:
-            for chunk in self._write.opening(self._reply):
-                yield event(chunk)
+            for opening in self._write.opening(self._reply):
+                yield event(opening)
             async for item in self._reply.pieces(PATIENCE_SECONDS):
                 if item is None:
                     yield ": still working\n\n"
-                elif item[1].says_something:
-                    yield event(self._write.chunk(*item))
+                elif (chunk := self._write.chunk(*item)) is not None:
+                    yield event(chunk)
             if self._include_usage:
                 yield event(self._write.counts(self._reply))
             yield "data: [DONE]\n\n"

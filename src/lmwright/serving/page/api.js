@@ -22,12 +22,14 @@ export async function config() {
  * @param {string} path - of the endpoint.
  * @param {object} body - the request; streaming and usage are added here.
  * @param {AbortSignal} signal - aborting it closes the connection, and the server stops generating.
+ * @param {string} key - the person's API key, or "".
  * @yields {{text: string, finish: string|null, usage: object|null}}
  */
-export async function* stream(path, body, signal) {
+export async function* stream(path, body, signal, key) {
+  const authorization = key ? { Authorization: `Bearer ${key}` } : {};
   const response = await reach(path, {
     method: "POST",
-    headers: { "Content-Type": "application/json" },
+    headers: { "Content-Type": "application/json", ...authorization },
     body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
     signal,
   });

@@ -14,7 +14,7 @@ const WARMER = 0.7; // greedy repeats itself word for word: a second answer need
 const $ = (id) => document.getElementById(id);
 const conversation = Conversation.restore();
 const settings = new Settings();
-let model = { model: "", state: "connecting", mode: "chat", context_length: Infinity };
+let model = { model: "", state: "connecting", mode: "chat", context_length: Infinity, needs_key: false };
 let running = null; // the AbortController of the answer that is being generated
 
 // ---------------------------------------------------------------- the model's state
@@ -27,6 +27,7 @@ async function look() {
   }
   showModel();
   if (model.state !== "ready") setTimeout(look, RETRY_MS);
+  else if (model.needs_key && !settings.key) settings.askForKey();
 }
 
 function showModel() {
@@ -44,6 +45,7 @@ function showModel() {
   if (!["localhost", "127.0.0.1", "[::1]"].includes(location.hostname)) facts.pop();
   $("about").textContent = state === "ready" ? facts.filter(Boolean).join(DOT) : "";
   if (model.sampling) settings.own = model.sampling;
+  settings.needsKey = model.needs_key;
   showSuggestions(model.questions ?? []);
   showComposer();
 }
@@ -147,7 +149,7 @@ async function* pieces(exchange, changes, signal, notes) {
   const sampling = { ...settings.sampling, ...changes };
   if (model.mode === "completion") {
     const body = { model: model.model, prompt: exchange.question, max_tokens: 128, ...sampling };
-    yield* api.stream("/v1/completions", body, signal);
+    yield* api.stream("/v1/completions", body, signal, settings.key);
     return;
   }
   const context = model.context_length;
@@ -158,7 +160,7 @@ async function* pieces(exchange, changes, signal, notes) {
     leaveOut = left;
     try {
       const body = { model: model.model, messages, ...sampling };
-      for await (const piece of api.stream("/v1/chat/completions", body, signal)) {
+      for await (const piece of api.stream("/v1/chat/completions", body, signal, settings.key)) {
         if (left && !notes.length) notes.push("earliest turns left out, to make room");
         yield piece;
       }
@@ -176,6 +178,7 @@ function finish(exchange, view, failed) {
   if (failed) {
     failure.querySelector("p").textContent = failed.message;
     if (failed.code === "unreachable" || failed.code === "loading") look();
+    if (failed.code === "invalid_api_key") settings.askForKey();
   } else if (!exchange.answer.trim()) {
     const nothing = document.createElement("p");
     nothing.className = "nothing";

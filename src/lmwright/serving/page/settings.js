@@ -1,6 +1,7 @@
 // How answers are sampled: the model's own values, and what the person changed, kept on this device.
 
 const KEY = "lmwright.settings";
+const API_KEY = "lmwright.key"; // apart from the settings, which can be reset
 const NUMBERS = ["temperature", "top_p", "top_k", "max_tokens", "seed"];
 
 export class Settings {
@@ -8,6 +9,8 @@ export class Settings {
   #form = document.getElementById("settings-form");
   #own = { system: "", temperature: 0, top_p: 1, top_k: 0, max_tokens: null, seed: null };
   #changed = read();
+  #key = readText(API_KEY);
+  #keyField = document.getElementById("key-field");
 
   constructor() {
     document.getElementById("settings-open").addEventListener("click", () => this.open());
@@ -21,6 +24,24 @@ export class Settings {
   /** What the model recommends, once it is known. */
   set own(sampling) {
     this.#own = { ...this.#own, ...sampling };
+  }
+
+  /** The person's API key; "" if there is none. */
+  get key() {
+    return this.#key;
+  }
+
+  /** Whether the server asks for a key. */
+  set needsKey(needed) {
+    this.#keyField.hidden = !needed;
+  }
+
+  /** Open the drawer at the key, which is missing or wrong. */
+  askForKey() {
+    if (this.isOpen) return;
+    this.needsKey = true;
+    this.open();
+    this.#form.elements.key.select();
   }
 
   /** Whether the drawer is open; it then has the keyboard. */
@@ -51,6 +72,7 @@ export class Settings {
     for (const name of ["system", ...NUMBERS]) {
       this.#form.elements[name].value = this.#value(name) ?? "";
     }
+    this.#form.elements.key.value = this.#key;
     this.#show();
   }
 
@@ -61,6 +83,11 @@ export class Settings {
       const value = name === "system" ? input.value : input.value === "" ? null : Number(input.value);
       if (value === this.#own[name]) delete this.#changed[name];
       else this.#changed[name] = value;
+    }
+    const key = this.#form.elements.key;
+    if (key.checkValidity() && key.value !== this.#key) {
+      this.#key = key.value;
+      writeText(API_KEY, this.#key);
     }
     write(this.#changed);
     this.#show();
@@ -81,15 +108,27 @@ export class Settings {
 
 function read() {
   try {
-    return JSON.parse(localStorage.getItem(KEY) ?? "{}") ?? {};
+    return JSON.parse(readText(KEY) || "{}") ?? {};
   } catch {
     return {};
   }
 }
 
 function write(changed) {
+  writeText(KEY, JSON.stringify(changed));
+}
+
+function readText(name) {
   try {
-    localStorage.setItem(KEY, JSON.stringify(changed));
+    return localStorage.getItem(name) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+function writeText(name, text) {
+  try {
+    localStorage.setItem(name, text);
   } catch {
     // Forbidden or full: the settings live as long as the page.
   }
