@@ -5,6 +5,7 @@ of a process. What only a process shows is in test_processes and test_command.
 """
 
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -17,7 +18,7 @@ import pytest
 
 from lmwright.core.errors import LmwrightError
 from lmwright.engine.stats import EngineStats
-from lmwright.serving import channel, engine_process, launch, options
+from lmwright.serving import channel, engine_process, launch, lines, options
 from lmwright.serving.app import Settings, create_app
 from lmwright.serving.guard import Hosts
 from lmwright.serving.limits import Limits
@@ -279,6 +280,21 @@ def serve() -> Iterator[Callable[..., LiveServer]]:
             )
 
         yield start
+
+
+@pytest.fixture
+def logged():
+    """The server's log lines of the test, as a collector of logs would get them."""
+    found: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: found.append(lines.JsonLines().format(record))
+    log = logging.getLogger("lmwright.serving")
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    yield found
+    log.removeHandler(handler)
+    log.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,10 @@
 
 import pytest
 
+from lmwright.core.errors import LmwrightError
+from lmwright.serving.access import allowed_origins
 from lmwright.serving.guard import Hosts, same_origin
+from lmwright.serving.keys import Keys
 
 PATHS = ["/", "/v1/models", "/health/live", "/metrics", "/page/app.js", "/openapi.json"]
 
@@ -102,3 +105,36 @@ def test_which_hosts_are_ours(bound, allowed, host, answered):
 )
 def test_which_origin_is_ours(origin, host, same):
     assert same_origin(origin, host) is same
+
+
+ALLOWED = "https://chat.example"
+PREFLIGHT = {"access-control-request-method": "POST", "access-control-request-headers": "x"}
+
+
+def test_an_allowed_origin_may_ask_and_no_other(serve):
+    server = serve(origins=allowed_origins([ALLOWED + "/"]), keys=Keys(["a-key-of-ours"]))
+    headers = {"origin": ALLOWED}
+    with server.client() as client:
+        preflight = client.options("/v1/chat/completions", headers=headers | PREFLIGHT)
+        asked = client.get(
+            "/v1/models", headers=headers | {"authorization": "Bearer a-key-of-ours"}
+        )
+        other = client.options(
+            "/v1/chat/completions", headers={"origin": "https://evil.example"} | PREFLIGHT
+        )
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-origin"] == ALLOWED
+    assert "POST" in preflight.headers["access-control-allow-methods"]
+    assert "Authorization" in preflight.headers["access-control-allow-headers"]
+    assert asked.status_code == 200
+    assert asked.headers["access-control-allow-origin"] == ALLOWED
+    assert asked.headers["vary"] == "Origin"
+    assert "access-control-allow-credentials" not in asked.headers
+    assert other.status_code == 403
+    assert "access-control-allow-origin" not in other.headers
+
+
+@pytest.mark.parametrize("origin", ["chat.example", "https://", "ftp://a", "https://a/b", "null"])
+def test_what_is_no_origin_cannot_be_allowed(origin):
+    with pytest.raises(LmwrightError, match="origin"):
+        allowed_origins([origin])

@@ -38,7 +38,7 @@ class Settings:
         limits: how much it takes on.
         metrics_prefix: before the colon of every generation metric.
         keys: who may ask; none: everybody.
-        origins: other pages that may ask, from `allowed_origins`.
+        origins: other pages that may ask, from `access.allowed_origins`.
         tracing: where spans go; None: there are none.
     """
 

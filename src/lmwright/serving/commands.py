@@ -1,9 +1,12 @@
 """`lmwright serve`; nothing here loads torch or the web framework before the command runs."""
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lmwright.core.errors import LmwrightError
 from lmwright.pipeline.step import StepType
 from lmwright.serving.bench import commands as bench
 
@@ -27,6 +30,23 @@ def serve(
     allow_host: Annotated[
         list[str] | None,
         typer.Option(help="Host name to answer to besides localhost; may be repeated."),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Origin of other pages that may use the API; may be repeated."),
+    ] = None,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(help="Key that requests need; may be repeated. Better: LMWRIGHT_API_KEY."),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="File of keys that requests need, one a line.")
+    ] = None,
+    key_rate: Annotated[
+        int | None, typer.Option(min=1, help="Most requests of one key in a minute.")
+    ] = None,
+    key_concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Most requests of one key at once.")
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="What API users call the model; default: the run's name.")
@@ -64,6 +84,10 @@ def serve(
     metrics_prefix: Annotated[
         str, typer.Option(help="Prefix of the metrics; `vllm` for dashboards made for vLLM.")
     ] = "lmwright",
+    otlp_endpoint: Annotated[
+        str | None,
+        typer.Option(help="Collector to send traces to, such as http://localhost:4318."),
+    ] = None,
 ) -> None:
     """Serve a model: an OpenAI-compatible API, and a page to chat with it.
 
@@ -76,7 +100,7 @@ def serve(
         curl localhost:8000/v1/chat/completions --json
         '{"model": "quickstart", "messages": [{"role": "user", "content": "Hello"}]}'
     """
-    from lmwright.serving import lines, options
+    from lmwright.serving import access, lines, options
     from lmwright.serving.limits import Limits
     from lmwright.serving.model import EngineOptions
     from lmwright.serving.processes import Starter
@@ -88,6 +112,13 @@ def serve(
     )
     drain_seconds = options.seconds("--drain", drain)
     prefix = options.metrics_prefix(metrics_prefix)
+    keys = access.api_keys(api_key or (), api_key_file, os.environ)
+    if not keys and (key_rate or key_concurrency):
+        raise LmwrightError(
+            "--key-rate and --key-concurrency are limits of API keys, and there are none",
+            hint="give --api-key-file, or set LMWRIGHT_API_KEY",
+        )
+    origins = access.allowed_origins(allow_origin or ())
     starter = Starter(
         EngineOptions(
             model=model,
@@ -107,11 +138,16 @@ def serve(
     from lmwright.serving import launch
     from lmwright.serving.app import Settings
     from lmwright.serving.guard import Hosts
+    from lmwright.serving.keys import Keys
+    from lmwright.serving.tracing import Tracing
 
     settings = Settings(
         name=public,
         hosts=Hosts(host, allow_host or ()),
         limits=limits,
         metrics_prefix=prefix,
+        keys=Keys(keys, per_minute=key_rate, at_once=key_concurrency),
+        origins=origins,
+        tracing=None if otlp_endpoint is None else Tracing.to(otlp_endpoint),
     )
     raise typer.Exit(launch.serve(starter, settings, listener, drain=drain_seconds))

@@ -9,19 +9,17 @@ those get answers to CORS (Fetch standard, section 3.2).
 
 import ipaddress
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lmwright.core.errors import LmwrightError
+from lmwright.serving.access import DEFAULT_PORTS, place
 from lmwright.serving.errors import ApiError, error_response
 from lmwright.serving.options import ANY_ADDRESS
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _HEADERS = {
     # The page needs its own files and its own API, nothing else; model text can never run.
     "Content-Security-Policy": (
@@ -54,10 +52,10 @@ class Hosts:
 
     def accept(self, header: str) -> bool:
         """Whether a Host header (`name`, `name:port`, `[::1]:port`) is one of ours."""
-        place = _place("http", header)
-        if place is None:
+        found = place("http", header)
+        if found is None:
             return False
-        name = place[0]
+        name = found[0]
         return self.everything or name in self.names or (self.any_address and _is_address(name))
 
 
@@ -68,42 +66,10 @@ def same_origin(origin: str, host: str) -> bool:
     sandboxed pages and files send, is nobody's.
     """
     scheme, separator, rest = origin.partition("://")
-    if not separator or scheme not in _DEFAULT_PORTS:
+    if not separator or scheme not in DEFAULT_PORTS:
         return False
-    place = _place(scheme, rest)
-    return place is not None and place == _place(scheme, host)
-
-
-def allowed_origins(origins: Iterable[str]) -> frozenset[str]:
-    """Origins as browsers write them.
-
-    Args:
-        origins: `https://chat.example`, `http://localhost:3000`, or `*` for every page there is.
-
-    Raises:
-        LmwrightError: if one is no origin.
-    """
-    found = set()
-    for origin in origins:
-        scheme, separator, rest = origin.lower().rstrip("/").partition("://")
-        if origin != "*" and not (separator and scheme in _DEFAULT_PORTS and _place(scheme, rest)):
-            raise LmwrightError(
-                f"--allow-origin {origin} is not an origin",
-                hint="an origin is a scheme, a name and a port, such as https://chat.example",
-            )
-        found.add(origin.lower().rstrip("/"))
-    return frozenset(found)
-
-
-def _place(scheme: str, netloc: str) -> tuple[str, int] | None:
-    try:
-        parts = urlsplit(f"{scheme}://{netloc}")
-        port = parts.port or _DEFAULT_PORTS[scheme]
-    except ValueError:
-        return None
-    if not parts.hostname or parts.netloc != netloc or parts.username is not None:
-        return None
-    return parts.hostname, port
+    found = place(scheme, rest)
+    return found is not None and found == place(scheme, host)
 
 
 def _is_address(name: str) -> bool:
@@ -121,7 +87,7 @@ class Guard:
         app: what is behind.
         hosts: the Host names that are answered.
         body_bytes: the largest body.
-        origins: other pages' origins that may ask, from `allowed_origins`.
+        origins: other pages' origins that may ask, from `access.allowed_origins`.
     """
 
     def __init__(

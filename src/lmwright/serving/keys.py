@@ -6,21 +6,15 @@ without, and nothing else; the page then asks the person for a key.
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lmwright.core.errors import LmwrightError
+from lmwright.serving.access import check_key
 from lmwright.serving.errors import ApiError, error_response
 from lmwright.serving.logs import notes
 from lmwright.serving.rates import Allowance
-
-# Shorter keys can be guessed over a network.
-SHORTEST = 8
-
-ENVIRONMENT = "LMWRIGHT_API_KEY"
 
 # The page, its files and the probes; what administers the server has a key of its own.
 _OPEN = ("/health/", "/page/", "/admin/")
@@ -51,11 +45,7 @@ class Keys:
     ) -> None:
         self._allowances: dict[bytes, Allowance] = {}
         for key in keys:
-            if len(key) < SHORTEST or not key.isascii() or not key.isprintable() or " " in key:
-                raise LmwrightError(
-                    f"an API key must have at least {SHORTEST} characters, ASCII without spaces",
-                    hint='make one: python -c "import secrets; print(secrets.token_urlsafe(32))"',
-                )
+            check_key(key)
             digest = _hash(key)
             # The beginning of its hash tells keys apart in the log, and tells nothing else.
             self._allowances[digest] = Allowance(digest.hex()[:8], per_minute, at_once)
@@ -79,30 +69,6 @@ class Keys:
 
 def _hash(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-
-
-def collect(given: Iterable[str], file: Path | None, environment: Mapping[str, str]) -> list[str]:
-    """The keys of the command line, a file and the environment, all of them.
-
-    Args:
-        given: keys.
-        file: one key a line; lines that begin with `#`, and empty ones, are none.
-        environment: has keys, separated by commas, under `ENVIRONMENT`.
-
-    Raises:
-        LmwrightError: if the file cannot be read, or holds no key.
-    """
-    keys = [*given, *(key.strip() for key in environment.get(ENVIRONMENT, "").split(","))]
-    if file is not None:
-        try:
-            lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise LmwrightError(f"--api-key-file {file}: {error}") from error
-        in_file = [line for line in lines if line and not line.startswith("#")]
-        if not in_file:
-            raise LmwrightError(f"--api-key-file {file}: no key in it", hint="one key a line")
-        keys += in_file
-    return [key for key in keys if key]
 
 
 class KeyCheck:
