@@ -8,6 +8,7 @@ from lmwright.core.errors import LmwrightError
 from lmwright.models.config import TransformerConfig
 from lmwright.models.initialization import initialize
 from lmwright.models.layers.attention import Cache
+from lmwright.models.layers.table import embedding_table
 from lmwright.models.transformer import Output, Stack
 
 
@@ -24,7 +25,7 @@ class EncoderDecoder(nn.Module):
     def __init__(self, config: TransformerConfig, *, output: bool = True) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = embedding_table(config.vocab_size, config.hidden_size)
         self.encoder = Stack(config, config.num_hidden_layers, causal=False, embeds=False)
         self.decoder = Stack(config, config.decoder_layers, causal=True, cross=True, embeds=False)
         self.has_output = output

@@ -26,6 +26,7 @@ from lmwright.models.layers.positions import (
     sinusoids,
 )
 from lmwright.models.layers.rope_scaling import scaled_frequencies
+from lmwright.models.layers.table import embedding_table
 
 
 @dataclass
@@ -65,14 +66,14 @@ class Stack(nn.Module):
         self.config = config
         self.causal = causal
         width = config.hidden_size
-        self.embed_tokens = nn.Embedding(config.vocab_size, width) if embeds else None
+        self.embed_tokens = embedding_table(config.vocab_size, width) if embeds else None
         self.embed_positions: nn.Embedding | None = None
         if config.positions == "learned":
             rows = config.max_position_embeddings + config.position_offset
-            self.embed_positions = nn.Embedding(rows, width)
+            self.embed_positions = embedding_table(rows, width)
         self.embed_token_types: nn.Embedding | None = None
         if config.token_type_vocab_size:
-            self.embed_token_types = nn.Embedding(config.token_type_vocab_size, width)
+            self.embed_token_types = embedding_table(config.token_type_vocab_size, width)
         self.embed_norm = make_norm(config) if config.embedding_norm else None
         self.dropout = nn.Dropout(config.dropout) if config.dropout else None
         self.position_bias = self._position_bias()
