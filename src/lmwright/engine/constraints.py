@@ -47,10 +47,19 @@ class _Tokens:
         self._tokenizer = weakref.ref(tokenizer)
 
     def __call__(self, text: bytes) -> list[int]:
-        """Ids of UTF-8 text that goes on from other text."""
+        """Ids of UTF-8 text that goes on from other text, as far as they spell it.
+
+        llguidance forces them where only one text is possible: an unknown token must not be one.
+        """
         tokenizer = self._tokenizer()
         assert tokenizer is not None, "the tokenizer's owner keeps it"
-        return tokenizer.encode_continuations([text.decode()])[0]
+        ids, spelled = tokenizer.encode_continuations([text.decode()])[0], 0
+        for place, token in enumerate(ids):
+            piece = tokenizer.token_bytes.get(token)
+            if not piece or not text.startswith(piece, spelled):
+                return ids[:place]
+            spelled += len(piece)
+        return ids
 
 
 class Vocabulary:
@@ -174,7 +183,7 @@ class Matcher:
         if token_id in self._end_ids:
             return
         if not self._matcher.consume_token(token_id):
-            raise LmwrightError(f"the constraint stopped: {_first_line(self._matcher.get_error())}")
+            raise self._stopped()
         blank = bool(self._vocabulary.blank[token_id])
         self._blank_run = self._blank_run + 1 if blank else 0
         self._text += self._vocabulary.text_of[token_id]
@@ -190,7 +199,7 @@ class Matcher:
             bytearray(self._matcher.compute_logit_bias()), dtype=torch.uint8
         ).bool()
         if self._matcher.is_error():
-            raise LmwrightError(f"the constraint stopped: {_first_line(self._matcher.get_error())}")
+            raise self._stopped()
         complete = bool(allowed[self._vocabulary.eos_token_id])
         allowed[self._vocabulary.eos_token_id] = False
         allowed[self._ends[self._ends < len(allowed)]] = complete
@@ -199,12 +208,20 @@ class Matcher:
         if self._blank_run >= BLANK_TOKENS and (allowed & ~self._vocabulary.blank).any():
             allowed &= ~self._vocabulary.blank
         if not allowed.any():
-            raise LmwrightError(
-                f"no token of the vocabulary can follow {bytes(self._text[-40:])!r} under the "
-                "constraint",
-                hint="a vocabulary without single bytes cannot write every text",
-            )
+            raise self._dead_end()
         return allowed
+
+    def _stopped(self) -> LmwrightError:
+        if self._matcher.stop_reason() == "NoExtensionBias":
+            return self._dead_end()
+        return LmwrightError(f"the constraint stopped: {_first_line(self._matcher.get_error())}")
+
+    def _dead_end(self) -> LmwrightError:
+        written = bytes(self._text[-40:])
+        return LmwrightError(
+            f"no token of the vocabulary can follow {written!r} under the constraint",
+            hint="a vocabulary without single bytes cannot write every text",
+        )
 
     def _forced(self) -> int | None:
         """The next token of the plan to end the answer, once there is no room for another."""
