@@ -212,9 +212,11 @@ class Matcher:
         return allowed
 
     def _stopped(self) -> LmwrightError:
-        if self._matcher.stop_reason() == "NoExtensionBias":
+        error = _first_line(self._matcher.get_error())
+        # llguidance's name for it: the text is not complete, and no token goes on.
+        if error == "NoExtensionBias":
             return self._dead_end()
-        return LmwrightError(f"the constraint stopped: {_first_line(self._matcher.get_error())}")
+        return LmwrightError(f"the constraint stopped: {error}")
 
     def _dead_end(self) -> LmwrightError:
         written = bytes(self._text[-40:])
