@@ -234,8 +234,10 @@ def run_server(load, *, wait=True, limits=None, hosts=None, engine=None, **setti
     listener = options.bind("127.0.0.1", 0)
     failures: list[BaseException] = []
     name = settings.pop("name", "tiny")
+    start = settings.pop("start", None) or (lambda model: ThreadEngine(load))
+    patience = settings.pop("patience", 10.0)
     app = create_app(
-        lambda model: ThreadEngine(load),
+        start,
         Settings(
             name=name,
             limits=limits or Limits(),
@@ -252,7 +254,7 @@ def run_server(load, *, wait=True, limits=None, hosts=None, engine=None, **setti
     try:
         eventually(lambda: server.started)
         if wait:
-            eventually(lambda: live.worker.state == "ready")
+            eventually(lambda: live.worker.state == "ready", patience)
         yield live
     finally:
         if engine is not None and engine.hold is not None:
@@ -310,3 +312,48 @@ def scripted():
 @pytest.fixture(scope="session")
 def server_context():
     return run_server
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory):
+    """A run with a tiny random model."""
+    from lmwright import models
+    from lmwright.core.files import write_json
+    from lmwright.models.config import TransformerConfig
+    from lmwright.models.transformer import Decoder
+    from lmwright.tokens.tokenizer import train
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny-run"
+    tokenizer = train(["What does str.upper do? " * 3], vocab_size=270)
+    decoder = Decoder(
+        TransformerConfig(
+            vocab_size=tokenizer.vocab_size,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=16,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+        )
+    )
+    decoder.initialize(0)
+    folder.mkdir()
+    models.save(
+        decoder, folder / "model", tokenizer=tokenizer, eos_token_id=tokenizer.end_of_turn_id
+    )
+    (folder / "recipe.yaml").write_text("steps: []\n")
+    rows = [{"question": "What does str.upper do?", "answer": "..."}, {"question": "x" * 99}]
+    record = {"samples": [{"title": "Samples", "rows": rows}]}
+    (folder / "steps" / "evaluation").mkdir(parents=True)
+    write_json(folder / "steps" / "evaluation" / "step.json", {"record": record})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_llm(run_folder):
+    """The real engine, on `run_folder`'s random model."""
+    from lmwright.engine.llm import LLM
+
+    return LLM(run_folder, max_sequences=4)

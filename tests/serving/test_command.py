@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import httpx
 import openai
@@ -38,43 +37,6 @@ def fails(*arguments: str, **options) -> str:
     lines = [line for line in error.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, error
     return lines[0]
-
-
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory) -> Path:
-    """A run with a tiny random model."""
-    from lmwright import models
-    from lmwright.core.files import write_json
-    from lmwright.models.config import TransformerConfig
-    from lmwright.models.transformer import Decoder
-    from lmwright.tokens.tokenizer import train
-
-    folder = tmp_path_factory.mktemp("runs") / "tiny-run"
-    tokenizer = train(["What does str.upper do? " * 3], vocab_size=270)
-    decoder = Decoder(
-        TransformerConfig(
-            vocab_size=tokenizer.vocab_size,
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=16,
-            max_position_embeddings=1024,
-            tie_word_embeddings=True,
-        )
-    )
-    decoder.initialize(0)
-    folder.mkdir()
-    models.save(
-        decoder, folder / "model", tokenizer=tokenizer, eos_token_id=tokenizer.end_of_turn_id
-    )
-    (folder / "recipe.yaml").write_text("steps: []\n")
-    rows = [{"question": "What does str.upper do?", "answer": "..."}, {"question": "x" * 99}]
-    record = {"samples": [{"title": "Samples", "rows": rows}]}
-    (folder / "steps" / "evaluation").mkdir(parents=True)
-    write_json(folder / "steps" / "evaluation" / "step.json", {"record": record})
-    return folder
 
 
 def wait_for_address(process: subprocess.Popen) -> str:

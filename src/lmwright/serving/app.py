@@ -15,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from lmwright.serving import errors, responses
+from lmwright.serving.admin import Admin
 from lmwright.serving.completions import Completions, unknown_model
 from lmwright.serving.embeddings import Embeddings
 from lmwright.serving.guard import Guard, Hosts
@@ -38,6 +39,7 @@ class Settings:
         limits: how much it takes on.
         metrics_prefix: before the colon of every generation metric.
         keys: who may ask; none: everybody.
+        admin: who may swap the model; none: nobody, and the endpoint is not there.
         origins: other pages that may ask, from `access.allowed_origins`.
         tracing: where spans go; None: there are none.
     """
@@ -47,6 +49,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     metrics_prefix: str = "lmwright"
     keys: Keys = field(default_factory=Keys)
+    admin: Keys = field(default_factory=Keys)
     origins: frozenset[str] = frozenset()
     tracing: Tracing | None = None
 
@@ -98,6 +101,8 @@ def create_app(
     app.include_router(Completions(settings.name, worker, settings.limits).router())
     app.include_router(Embeddings(settings.name, worker).router())
     app.include_router(Tokenization(settings.name, worker).router())
+    if settings.admin:
+        app.include_router(Admin(worker, settings.admin).router())
     app.include_router(_about(settings, worker, telemetry))
     app.include_router(_page(settings, worker))
     app.mount("/page", Files(directory=str(files("lmwright.serving") / "page")))

@@ -81,6 +81,13 @@ def serve(
     runner: Annotated[
         str | None, typer.Option(help="auto, native or portable; default: auto.")
     ] = None,
+    admin_key: Annotated[
+        str | None,
+        typer.Option(
+            help="Key for POST /admin/reload, which swaps the model; without it nobody may.",
+            envvar="LMWRIGHT_ADMIN_KEY",
+        ),
+    ] = None,
     metrics_prefix: Annotated[
         str, typer.Option(help="Prefix of the metrics; `vllm` for dashboards made for vLLM.")
     ] = "lmwright",
@@ -91,7 +98,7 @@ def serve(
 ) -> None:
     """Serve a model: an OpenAI-compatible API, and a page to chat with it.
 
-    SIGHUP loads the model's folder anew without dropping a request.
+    SIGHUP, or POST /admin/reload, swaps the model without dropping a request.
 
     Examples:
 
@@ -118,6 +125,8 @@ def serve(
             "--key-rate and --key-concurrency are limits of API keys, and there are none",
             hint="give --api-key-file, or set LMWRIGHT_API_KEY",
         )
+    if admin_key:
+        access.check_key(admin_key)
     origins = access.allowed_origins(allow_origin or ())
     starter = Starter(
         EngineOptions(
@@ -147,6 +156,7 @@ def serve(
         limits=limits,
         metrics_prefix=prefix,
         keys=Keys(keys, per_minute=key_rate, at_once=key_concurrency),
+        admin=Keys([admin_key] if admin_key else []),
         origins=origins,
         tracing=None if otlp_endpoint is None else Tracing.to(otlp_endpoint),
     )
