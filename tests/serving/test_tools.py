@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmwright.serving.protocol import ChatCompletionRequest
-from lmwright.serving.tools import CallPart, ToolText, required
+from lmwright.serving.tools import CallPart, ToolText, constraint
 
 CHAT = "/v1/chat/completions"
 WEATHER = {
@@ -127,7 +127,7 @@ def body(**fields):
 def test_a_call_that_has_to_be_made_can_be_nothing_else():
     import jsonschema_rs
 
-    allowed = jsonschema_rs.validator_for(json.loads(required(body(tool_choice="required")).text))
+    allowed = jsonschema_rs.validator_for(json.loads(constraint(body(tool_choice="required")).text))
     assert allowed.is_valid({"name": "weather", "arguments": {"city": "x"}})
     assert allowed.is_valid({"name": "clock", "arguments": {}})
     for wrong in (
@@ -140,11 +140,45 @@ def test_a_call_that_has_to_be_made_can_be_nothing_else():
         "text",
     ):
         assert not allowed.is_valid(wrong), wrong
-    named = required(body(tool_choice={"type": "function", "function": {"name": "clock"}}))
+    named = constraint(body(tool_choice={"type": "function", "function": {"name": "clock"}}))
     only = jsonschema_rs.validator_for(json.loads(named.text))
     assert only.is_valid({"name": "clock", "arguments": {}})
     assert not only.is_valid({"name": "weather", "arguments": {"city": "x"}})
-    assert required(body()) is None
+    assert constraint(body()) is None
+    assert constraint(body(tool_choice="none")) is None
+
+
+def accepts(grammar, tokenizer, text):
+    matcher = grammar.matcher()
+    for token_id in [*tokenizer.encode(text), tokenizer.eos_token_id]:
+        if not matcher.mask[token_id]:
+            return False
+        matcher.advance(token_id)
+    return True
+
+
+def test_strict_functions_get_the_arguments_that_they_want():
+    from lmwright.engine.constraints import Grammar
+    from lmwright.tokens.tokenizer import train
+
+    tokenizer = train(["<tool_call> weather clock </tool_call> " * 3], vocab_size=300)
+    strict = {"type": "function", "function": {**WEATHER["function"], "strict": True}}
+    tools = [strict, CLOCK]
+    grammar = Grammar.compile(constraint(body(tools=tools)), tokenizer)
+    fine = '<tool_call>\n{"name": "weather", "arguments": {"city": "x"}}\n</tool_call>'
+    loose = '<tool_call>{"name": "clock", "arguments": {"any": [1]}}</tool_call>'
+    for text in ("", "Hello, 2 < 3.", fine, f"So:\n{fine}{loose}\nDone.", "<tool_", "</tool_call>"):
+        assert accepts(grammar, tokenizer, text), text
+    for text in (
+        "<tool_call>",
+        "<tool_call>no",
+        '<tool_call>{"name": "weather", "arguments": {}}</tool_call>',
+        '<tool_call>{"name": "other", "arguments": {}}</tool_call>',
+    ):
+        assert not accepts(grammar, tokenizer, text), text
+    one = Grammar.compile(constraint(body(tools=tools, parallel_tool_calls=False)), tokenizer)
+    assert accepts(one, tokenizer, fine)
+    assert not accepts(one, tokenizer, fine + fine)
 
 
 def pieces_of(text):

@@ -140,7 +140,8 @@ class Function(Wire):
     parameters: JsonObject | None = None
     """JSON schema of its arguments; absent: it takes none."""
     strict: bool | None = None
-    """Arguments that fit the schema: given by `tool_choice` "required" or a named function."""
+    """Let the model write no arguments but those that fit the schema; a call that has to be made
+    is held to it anyway."""
 
 
 class Tool(Wire):

@@ -46,7 +46,7 @@ def of_chat(
         max_tokens=body.max_completion_tokens or body.max_tokens or served.context_length,
         logprobs=bool(body.logprobs),
         top_logprobs=body.top_logprobs or 0,
-        constraint=tools.required(body) or _format(body),
+        constraint=tools.constraint(body) or _format(body),
     )
 
 

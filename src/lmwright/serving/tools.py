@@ -16,9 +16,17 @@ from lmwright.engine.params import Constraint
 from lmwright.engine.stopping import held_back
 from lmwright.serving.messages import NamedToolChoice, Tool
 from lmwright.serving.protocol import ChatCompletionRequest
+from lmwright.serving.wire import json_text
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
+# Lark as llguidance reads it: text and calls in turn; text runs up to a tag, and holds none.
+_GRAMMAR = r"""start: call%s TEXT?
+call: head "\n"? json "\n"? "</tool_call>"
+head[suffix="<tool_call>"]: /(.|\n)*/
+TEXT: /(.|\n)+/ & ~/(.|\n)*<tool_call>(.|\n)*/
+json: %%json %s
+"""
 _NAME = r"[^\"\\\x00-\x1f\ud800-\udfff]+"
 # What stands before the arguments, in the order that models are taught.
 _HEAD = re.compile(rf'\s*\{{\s*"name"\s*:\s*"({_NAME})"\s*,\s*"arguments"\s*:\s*(?=\{{)')
@@ -45,19 +53,34 @@ Part = str | CallPart
 """What a reader learns: text that is no call, or a part of a call."""
 
 
-def required(body: ChatCompletionRequest) -> Constraint | None:
-    """What an answer that has to call a tool may consist of; None if it need not call one."""
-    choice = body.tool_choice
+def constraint(body: ChatCompletionRequest) -> Constraint | None:
+    """What an answer may consist of, as far as tools say so; None: the model writes what it likes.
+
+    An answer that has to call is one call. One that may call is text and calls in tags, of which
+    those of strict functions fit their schemas; without strict functions nothing is in its way.
+    """
+    tools, choice = body.tools or (), body.tool_choice
+    if not body.may_call():
+        return None
     if isinstance(choice, NamedToolChoice):
-        return _calls(
-            [tool for tool in body.tools or () if tool.function.name == choice.function.name]
-        )
-    return _calls(body.tools or ()) if choice == "required" else None
+        tools = [tool for tool in tools if tool.function.name == choice.function.name]
+    if choice == "required" or isinstance(choice, NamedToolChoice):
+        return Constraint("json_schema", json_text(_calls(tools)))
+    if not any(tool.function.strict for tool in tools):
+        return None
+    loose = [tool if tool.function.strict else _any_arguments(tool) for tool in tools]
+    many = "?" if body.parallel_tool_calls is False else "*"
+    return Constraint("grammar", _GRAMMAR % (many, json_text(_calls(loose))))
 
 
-def _calls(tools: Sequence[Tool]) -> Constraint:
-    """A call of one of the tools; the name comes first, since the arguments depend on it."""
-    calls = [
+def _any_arguments(tool: Tool) -> Tool:
+    function = tool.function.model_copy(update={"parameters": {"type": "object"}})
+    return tool.model_copy(update={"function": function})
+
+
+def _calls(tools: Sequence[Tool]) -> dict[str, Any]:
+    """The schema of a call; the name comes first, since the arguments depend on it."""
+    calls: list[dict[str, Any]] = [
         {
             "type": "object",
             "properties": {
@@ -71,7 +94,7 @@ def _calls(tools: Sequence[Tool]) -> Constraint:
     ]
     schemas = {f"tool{number}": _arguments(tool, number) for number, tool in enumerate(tools)}
     schema = calls[0] if len(calls) == 1 else {"anyOf": calls}
-    return Constraint("json_schema", json.dumps({**schema, "$defs": schemas}, ensure_ascii=False))
+    return {**schema, "$defs": schemas}
 
 
 def _arguments(tool: Tool, number: int) -> Any:
