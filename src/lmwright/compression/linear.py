@@ -1,95 +1,123 @@
-"""Linear layers with int8 weights (Jacob et al. 2018, section 2.1; symmetric, one scale a row)."""
+"""Linear layers with weights of 8 or 4 bits."""
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LARGEST = 127  # -128 has no positive partner: leaving it out keeps the grid symmetric
-
-# Expanding int8 costs more than multiplying when few rows share it: for one row of 256 -> 704,
-# 20 us against 10 us with fp32 weights at hand (Zen 5, one core). Up to 4 MB of them are kept.
-_HELD_VALUES = 2**20
-# torch's int8 kernel takes rows one by one: 5.7 us against 40 for one row in bf16, even at 16.
-_PACKED_ROWS = 8
-
-
-def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Round each row to its own grid of 255 values, with an error of at most half a step.
-
-    Args:
-        weight: (N, K) floating point.
-
-    Returns:
-        values (N, K) int8 in -127 .. 127; scale (N, 1) float32, with weight = values * scale
-        nearly. A row of zeros has scale 1.
-    """
-    wide = weight.detach().float()
-    scale = wide.abs().amax(1, keepdim=True) / LARGEST
-    scale = scale.masked_fill(scale == 0.0, 1.0)
-    values = (wide / scale).round().clamp(-LARGEST, LARGEST)
-    return values.to(torch.int8), scale
+from lmwright.compression.portable import Choice, Products
+from lmwright.compression.rounding import Grid, expand, quantize_rows
 
 
 class QuantizedLinear(nn.Module):
-    """x -> x (weight * weight_scale)^T + bias; activations are not quantised.
-
-    Quantising activations too would be faster still, but the usual kernels use one scale for the
-    whole batch, so that an answer would depend on what else is being answered.
+    """x -> x (weight * weight_scale)^T + bias, a scale being of a row or of neighbours in it.
 
     Args:
         in_features: K.
         out_features: N.
         bias: whether a bias is added.
+        bits: of a weight, 8 or 4.
+        group_size: neighbours that share a scale, 32, 64 or 128; None: all of a row.
+
+    Raises:
+        LmwrightError: for other bits and groups, or if K does not divide into groups.
     """
 
     weight: Tensor
+    """(N, K) int8: for 4 bits -8 .. 7, one value a byte."""
     weight_scale: Tensor
+    """(N, G) float32, G = K / group_size, or 1."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = False) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = False,
+        *,
+        bits: int = 8,
+        group_size: int | None = None,
+    ) -> None:
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features
+        self.grid = Grid(bits, group_size)
+        self.grid.check(in_features, "a linear layer")
+        self.exact = True
+        """Whether activations are multiplied as they are; see `portable`. May be set."""
+        groups = self.grid.groups(in_features)
         self.register_buffer("weight", torch.zeros(out_features, in_features, dtype=torch.int8))
-        self.register_buffer("weight_scale", torch.ones(out_features, 1))
+        self.register_buffer("weight_scale", torch.ones(out_features, groups))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
-        self._held: Tensor | None = None
+        self._products: Products | None = None
 
     @classmethod
-    def from_linear(cls, linear: nn.Linear) -> "QuantizedLinear":
+    def from_linear(
+        cls, linear: nn.Linear, *, bits: int = 8, group_size: int | None = None
+    ) -> "QuantizedLinear":
         """Quantise a layer's weight and copy its bias."""
-        layer = cls(linear.in_features, linear.out_features, linear.bias is not None)
-        layer.weight, layer.weight_scale = quantize_rows(linear.weight)
-        if linear.bias is not None:
+        biased = linear.bias is not None
+        layer = cls(
+            linear.in_features, linear.out_features, biased, bits=bits, group_size=group_size
+        )
+        layer.weight, layer.weight_scale = quantize_rows(linear.weight, layer.grid)
+        if biased:
             layer.bias = nn.Parameter(linear.bias.detach().clone())
         return layer
 
+    @property
+    def bits(self) -> int:
+        """Of a weight, 8 or 4."""
+        return self.grid.bits
+
+    @property
+    def group_size(self) -> int | None:
+        """Neighbours in a row that share a scale; None: the whole row."""
+        return self.grid.group_size
+
     def expanded(self) -> Tensor:
         """(N, K) float32 weights that the integers stand for."""
-        return self.weight * self.weight_scale
+        return expand(self.weight, self.weight_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N) in the dtype of `x`.
 
-        Which of the three ways is taken depends on shapes and dtype alone, never on a timing: the
-        same prompt is rounded the same way every time.
+        On the CPU by the way that `portable` chose for this shape and number of rows. Elsewhere,
+        where it is compiled, and where a gradient by `x` is wanted: by weights expanded anew.
         """
-        half_on_cpu = x.dtype in (torch.bfloat16, torch.float16) and x.device.type == "cpu"
-        if x.dtype == torch.float32 and self.weight.numel() <= _HELD_VALUES:
-            return F.linear(x, self._kept(), self.bias)
-        if half_on_cpu and x.numel() <= _PACKED_ROWS * self.in_features:
-            rows = x.reshape(-1, self.in_features)
-            product = torch._weight_int8pack_mm(
-                rows, self.weight, self.weight_scale[:, 0].to(x.dtype)
-            )
-            product = product.view(*x.shape[:-1], self.out_features)
+        rows = x.reshape(-1, self.in_features)
+        differentiated = torch.is_grad_enabled() and x.requires_grad
+        elsewhere = x.device.type != "cpu" or torch.compiler.is_compiling()
+        if elsewhere or differentiated or not len(rows):
+            product = F.linear(rows, self.expanded().to(x.dtype))
         else:
-            product = F.linear(x, self.weight.to(x.dtype)) * self.weight_scale[:, 0].to(x.dtype)
+            product = self._current()(self, rows)
+        product = product.view(*x.shape[:-1], self.out_features)
         return product if self.bias is None else product + self.bias
 
-    def extra_repr(self) -> str:
-        return f"{self.in_features}, {self.out_features}, int8, bias={self.bias is not None}"
+    def chosen(self) -> dict[str, Choice]:
+        """What was chosen so far, by dtype and number of rows, for logs and benchmarks."""
+        made = {} if self._products is None else self._products.choices
+        return {
+            f"{dtype} {'any' if len(rows) > 1 else rows[0]}": c for (dtype, rows), c in made.items()
+        }
 
-    def _kept(self) -> Tensor:
-        if self._held is None or self._held.device != self.weight.device:
-            self._held = self.expanded()
-        return self._held
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, {self.grid}, bias={self.bias is not None}"
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "QuantizedLinear":
+        scale = self.weight_scale
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if not scale.is_meta:  # in another dtype than the activations', scales keep their own
+            self.weight_scale = scale.to(self.weight.device)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Packed weights are made again from those that are copied or stored.
+        return self.__dict__ | {"_products": None}
+
+    def _current(self) -> Products:
+        if self._products is None or not self._products.of(self):
+            self._products = Products(self)
+        return self._products

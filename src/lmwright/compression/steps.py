@@ -13,25 +13,30 @@ from lmwright.pipeline.run import StepRun
 
 
 def quantize(config: QuantizeConfig, run: StepRun, *, model: Path) -> None:
-    """Write the model with int8 weights, and say how much smaller and how far off it is.
+    """Write the model with rounded weights, and say how much smaller and how far off it is.
 
     Args:
-        config: how many bits.
+        config: how many bits, and how many weights share a scale.
         run: where the folder goes.
         model: folder of the parent; its tokenizer goes along.
     """
     parent = models.load(model)
-    quantized = weights.quantize(parent, config.bits)
+    quantized = weights.quantize(parent, config.bits, config.group_size)
     weights.save(quantized, run.output, tokenizer=model if has_tokenizer(model) else None)
     before, after = _float32_bytes(parent, model), _folder_bytes(run.output)
     error = _relative_error(parent, quantized)
+    kind = f"int{config.bits}"
     run.summarize(
-        int8_size_ratio=round(after / before, 4), int8_bytes=after, int8_weight_error=error
+        **{
+            f"{kind}_size_ratio": round(after / before, 4),
+            f"{kind}_bytes": after,
+            f"{kind}_weight_error": error,
+        }
     )
     run.table(
         "Size",
         ["weights", "MB"],
-        [["float32", round(before / 1e6, 2)], ["int8", round(after / 1e6, 2)]],
+        [["float32", round(before / 1e6, 2)], [kind, round(after / 1e6, 2)]],
         note=f"root mean square error of the rounded weights: {error:.2%} of their own",
     )
 

@@ -1,53 +1,56 @@
 """Quantised models in memory and on disk.
 
 The folder follows compressed-tensors' layout `pack-quantized`: per linear layer `weight_packed`
-(int32, four weights each, lowest byte first, 128 added), `weight_scale` (N, 1) and `weight_shape`.
-transformers opens it when the package compressed-tensors is installed.
+(int32, see `packing`), `weight_scale` (N, G) and `weight_shape`. transformers opens it when the
+package compressed-tensors is installed; what that package wrote for transformers is opened here.
 """
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lmwright.compression import packing, scheme
 from lmwright.compression.linear import QuantizedLinear
+from lmwright.compression.rounding import Grid
 from lmwright.core.errors import LmwrightError
 from lmwright.models import exchange
-from lmwright.models.assembly import assemble, our_name, published_name, published_state
+from lmwright.models.assembly import assemble, our_names, published_name, published_state
+from lmwright.models.config import TransformerConfig
 from lmwright.models.exchange import SavesItself
+from lmwright.models.gguf import reader as gguf
 from lmwright.models.hub import locate
 from lmwright.models.layers.norms import LayerNorm, RMSNorm
 from lmwright.models.transformer import Decoder
-
-FORMAT = "pack-quantized"
-_PER_WORD = 4  # int8 values in an int32
-_OFFSET_BIT = 0x80  # flipping the sign bit adds 128
+from lmwright.models.weights_files import has_weights
 
 
-def quantize(model: Decoder, bits: int = 8) -> Decoder:
-    """A copy of `model` whose blocks' linear layers have int8 weights; it cannot be trained.
+def quantize(model: Decoder, bits: int = 8, group_size: int | None = None) -> Decoder:
+    """A copy of `model` whose blocks' linear layers have integer weights; it cannot be trained.
 
     Embedding, output projection and norms stay as they are: a rounded embedding row is a rounded
     word, and norms are tiny. Experts and their router stay, too, and what is quantised already.
 
     Args:
         model: left unchanged.
-        bits: 8.
+        bits: of a weight, 8 or 4.
+        group_size: neighbours in a row that share a scale, 32, 64 or 128; None: the whole row,
+            which is coarse for 4 bits.
 
     Raises:
-        LmwrightError: for other `bits`.
+        LmwrightError: for other numbers, or if a layer's rows do not divide into groups.
     """
-    if bits != 8:
-        raise LmwrightError(f"weights of {bits} bits are not supported", hint="use bits=8")
+    grid = Grid(bits, group_size)
     result = copy.deepcopy(model)
     for name, module in list(result.named_modules()):
         routes = name.endswith(".router")
         if name.startswith("layers.") and isinstance(module, nn.Linear) and not routes:
-            _replace(result, name, QuantizedLinear.from_linear(module))
+            grid.check(module.in_features, name)
+            layer = QuantizedLinear.from_linear(module, bits=bits, group_size=group_size)
+            _replace(result, name, layer)
     return result.requires_grad_(False).eval()
 
 
@@ -60,83 +63,138 @@ def save(
 ) -> None:
     """Write a quantised model's folder; whole or not at all.
 
-    The embedding (and the output projection, where it is apart) is written in bfloat16.
+    The embedding (and the output projection, where it is apart and not quantised) is written in
+    bfloat16; scales in float16 where that loses nothing, else in float32.
 
     Args:
-        model: from `quantize`.
+        model: from `quantize`, or from `load` with its integers kept.
         folder, tokenizer, eos_token_id: as for `models.save`.
 
     Raises:
         LmwrightError: if `folder` holds something else, or cannot be written.
     """
     config = model.config
-    quantized = {n for n, module in model.named_modules() if isinstance(module, QuantizedLinear)}
-    if len({published_name(config, f"{n}.weight") for n in quantized}) < len(quantized):
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, QuantizedLinear)}
+    if len({published_name(config, f"{n}.weight") for n in layers}) < len(layers):
         raise LmwrightError(
-            f"{config.model_type} stores several projections as one; int8 folders cannot",
+            f"{config.model_type} stores several projections as one; quantised folders cannot",
             hint="save the model as it was, and quantise it where it is used",
         )
     weights: dict[str, Tensor] = {}
     plain: dict[str, Tensor] = {}
     for name, weight in model.state_dict().items():
         layer, _, part = name.rpartition(".")
-        if layer in quantized and part == "weight":
-            weights[published_name(config, f"{layer}.weight_packed")] = pack(weight)
+        if layer in layers and part == "weight":
+            packed = packing.pack(weight, layers[layer].bits)
+            weights[published_name(config, f"{layer}.weight_packed")] = packed
             weights[published_name(config, f"{layer}.weight_shape")] = torch.tensor(weight.shape)
-        elif layer in quantized:
-            weights[published_name(config, name)] = weight
+        elif layer in layers:
+            weights[published_name(config, name)] = _narrow(weight) if "scale" in part else weight
         else:
             whole = layer in ("embed_tokens", "lm_head")
             plain[name] = weight.to(torch.bfloat16) if whole else weight
     weights |= published_state(config, plain)
     extra = {
         "torch_dtype": str(_norm_dtype(model)).removeprefix("torch."),
-        "quantization_config": _quantization_config(),
+        "quantization_config": _quantization_config(model, layers),
     }
     exchange.write_folder(
         model.config, weights, folder, tokenizer=tokenizer, eos_token_id=eos_token_id, extra=extra
     )
 
 
-def load(folder_or_id: str | Path, *, dtype: torch.dtype | None = None) -> Decoder:
+def load(
+    folder_or_id: str | Path, *, dtype: torch.dtype | None = None, keep_quantized: bool = False
+) -> Decoder:
     """Open a model, quantised or not: like `models.load`, which takes only the latter.
 
     Args:
-        folder_or_id: a model folder, or an id of the hub.
+        folder_or_id: a model folder, a .gguf file or a folder that holds one, or an id of the hub.
         dtype: in which to compute; None: what config.json says of a quantised model, else as
             stored.
+        keep_quantized: whether the q8_0 and q4_0 matrices of a GGUF file stay the integers that
+            they are; embeddings, experts and other types become floating point in any case.
 
     Raises:
         LmwrightError: as `models.load`, if it is no decoder that predicts the next token, and if
             the weights are quantised in another way.
     """
-    folder = locate(folder_or_id)
-    values = exchange.read_config_json(folder)
+    place = locate(folder_or_id)
+    file = _gguf_file(place)
+    if file is not None and keep_quantized:
+        return _load_kept(file, dtype)
+    if file is not None or place.is_file():
+        return _decoder(exchange.load(file or place, dtype=dtype), place)
+    values = exchange.read_config_json(place)
     if "quantization_config" not in values:
-        plain = exchange.load(folder, dtype=dtype)
-        if not (isinstance(plain, Decoder) and plain.config.task == "causal_lm"):
-            raise LmwrightError(
-                f"{folder} does not continue text: it holds the model {type(plain).__name__}",
-                hint="a decoder is needed, such as GPT-2, LLaMA or Qwen3, for the next token",
-            )
-        return plain
-    _check_format(values["quantization_config"], folder)
-    config = exchange.config_from(values, folder)
-    published, layers = _unpacked(exchange.read_weights(folder), folder)
+        return _decoder(exchange.load(place, dtype=dtype), place)
+    grids = scheme.read(values["quantization_config"], place)
+    config = exchange.config_from(values, place)
+    published, layers = _unpacked(exchange.read_weights(place), grids, place)
+    dtype = dtype or _stated_dtype(values, place)
+    return _assembled(config, published, layers, place, dtype)
+
+
+def _decoder(model: object, place: Path) -> Decoder:
+    if not (isinstance(model, Decoder) and model.config.task == "causal_lm"):
+        raise LmwrightError(
+            f"{place} does not continue text: it holds the model {type(model).__name__}",
+            hint="a decoder is needed, such as GPT-2, LLaMA or Qwen3, for the next token",
+        )
+    return model
+
+
+def _gguf_file(place: Path) -> Path | None:
+    """The GGUF file that is meant by a path; None if other weights are."""
+    if place.is_file():
+        return place if place.suffix == ".gguf" else None
+    files = [] if has_weights(place) else sorted(place.glob("*.gguf"))
+    if len(files) > 1:
+        raise LmwrightError(
+            f"{place} holds {len(files)} GGUF files", hint=f"name one of them, such as {files[0]}"
+        )
+    return files[0] if files else None
+
+
+def _load_kept(file: Path, dtype: torch.dtype | None) -> Decoder:
+    """A GGUF file's model whose q8_0 and q4_0 matrices stay integers."""
+    (values, published), kept = gguf.read_quantized(file, dtype=dtype)
+    config = exchange.config_from(values, file)
+    layers = {name: Grid(bits, gguf.GROUP) for name, bits in kept.items()}
+    return _assembled(config, published, layers, file, dtype)
+
+
+def _assembled(
+    config: TransformerConfig,
+    published: Mapping[str, Tensor],
+    layers: Mapping[str, Grid],
+    place: Path,
+    dtype: torch.dtype | None,
+) -> Decoder:
+    """A model of which some published layers are integers, given as `weight` and `weight_scale`."""
+    prepare = _quantized_layers(config, layers)
+    model = _decoder(assemble(config, published, place, dtype=dtype, prepare=prepare), place)
+    return model.requires_grad_(False)
+
+
+def _quantized_layers(
+    config: TransformerConfig, layers: Mapping[str, Grid]
+) -> Callable[[nn.Module], None]:
+    """Puts empty quantised layers in the places of published ones."""
 
     def prepare(model: nn.Module) -> None:
         linear = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
-        for name in (our_name(config, layer) for layer in layers):
-            if name in linear:
-                old = linear[name]
-                bias = old.bias is not None
-                _replace(model, name, QuantizedLinear(old.in_features, old.out_features, bias))
+        for published, grid in layers.items():
+            for weight in our_names(config, f"{published}.weight"):
+                name = weight.removesuffix(".weight")
+                if (old := linear.get(name)) is not None:
+                    width, height, bias = old.in_features, old.out_features, old.bias is not None
+                    new = QuantizedLinear(
+                        width, height, bias, bits=grid.bits, group_size=grid.group_size
+                    )
+                    _replace(model, name, new)
 
-    model = assemble(
-        config, published, folder, dtype=dtype or _stated_dtype(values, folder), prepare=prepare
-    )
-    assert isinstance(model, Decoder)
-    return model.requires_grad_(False)
+    return prepare
 
 
 def _norm_dtype(model: nn.Module) -> torch.dtype:
@@ -145,77 +203,44 @@ def _norm_dtype(model: nn.Module) -> torch.dtype:
     return next(norms).dtype
 
 
-def pack(values: Tensor) -> Tensor:
-    """(N, K) int8 -> (N, ceil(K / 4)) int32, four values a word, the first in the lowest byte."""
-    padded = F.pad(values, (0, -values.shape[1] % _PER_WORD))
-    return (padded.contiguous().view(torch.uint8) ^ _OFFSET_BIT).view(torch.int32)
+def _narrow(scale: Tensor) -> Tensor:
+    """In float16, if that loses nothing."""
+    half = scale.half()
+    return half if torch.equal(half.to(scale.dtype), scale) else scale
 
 
-def unpack(words: Tensor, columns: int) -> Tensor:
-    """`pack` undone: (N, W) int32 -> (N, columns) int8."""
-    return (words.contiguous().view(torch.uint8) ^ _OFFSET_BIT).view(torch.int8)[:, :columns]
-
-
-def _unpacked(weights: Mapping[str, Tensor], folder: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """Weights with their integers unpacked, and the names of the layers that had them."""
+def _unpacked(
+    weights: Mapping[str, Tensor], grids: list[Grid], folder: Path
+) -> tuple[dict[str, Tensor], dict[str, Grid]]:
+    """Weights with their integers unpacked, and the layers that had them."""
     suffix = ".weight_packed"
-    layers = [name.removesuffix(suffix) for name in weights if name.endswith(suffix)]
+    names = [name.removesuffix(suffix) for name in weights if name.endswith(suffix)]
     result = dict(weights)
-    for layer in layers:
-        words = result.pop(f"{layer}.weight_packed")
-        shape = result.pop(f"{layer}.weight_shape", None)
-        scale = result.get(f"{layer}.weight_scale")
-        if shape is None or scale is None:
-            raise LmwrightError(f"{folder}: {layer} lacks weight_shape or weight_scale")
-        if words.dtype != torch.int32 or scale.numel() != words.shape[0]:
-            raise LmwrightError(f"{folder}: {layer} is not int8 with one scale a row")
-        result[f"{layer}.weight"] = unpack(words, int(shape[1]))
-        result[f"{layer}.weight_scale"] = scale.float().view(-1, 1)
+    layers: dict[str, Grid] = {}
+    for name in names:
+        packed = result.pop(f"{name}.weight_packed")
+        shape = result.pop(f"{name}.weight_shape", None)
+        scale = result.get(f"{name}.weight_scale")
+        if shape is None or scale is None or shape.numel() != 2 or packed.dtype != torch.int32:
+            raise LmwrightError(f"{folder}: {name} lacks weight_shape or weight_scale")
+        if f"{name}.weight_g_idx" in result:
+            raise LmwrightError(f"{folder}: {name} has its columns reordered, which is not read")
+        whole = (int(shape[0]), int(shape[1]))
+        shapes = (whole, tuple(packed.shape), tuple(scale.shape))
+        layers[name] = grid = scheme.matching(grids, name, shapes, folder)
+        result[f"{name}.weight"] = packing.unpack(packed, whole[1], grid.bits)
+        result[f"{name}.weight_scale"] = scale.float().view(whole[0], -1)
     return result, layers
 
 
-def _quantization_config() -> dict[str, Any]:
-    return {
-        "quant_method": "compressed-tensors",
-        "format": FORMAT,
-        "quantization_status": "compressed",
-        "config_groups": {
-            "group_0": {
-                "targets": ["Linear"],
-                "weights": {
-                    "num_bits": 8,
-                    "type": "int",
-                    "symmetric": True,
-                    "strategy": "channel",
-                    "dynamic": False,
-                },
-                "input_activations": None,
-                "output_activations": None,
-            }
-        },
-        "ignore": ["lm_head"],
-    }
+def _quantization_config(model: Decoder, layers: Mapping[str, QuantizedLinear]) -> dict[str, Any]:
+    def published(name: str) -> str:
+        return published_name(model.config, f"{name}.weight").removesuffix(".weight")
 
-
-def _check_format(quantization: Any, folder: Path) -> None:
-    """Refuse what is not symmetric int8 with one scale a row, saying what it is."""
-    found = "not compressed-tensors"
-    if isinstance(quantization, Mapping) and quantization.get("quant_method") == (
-        "compressed-tensors"
-    ):
-        groups = [
-            g.get("weights") or {} for g in (quantization.get("config_groups") or {}).values()
-        ]
-        found = f"{quantization.get('format')} of " + ", ".join(
-            f"{g.get('num_bits')} bits by {g.get('strategy')}" for g in groups
-        )
-        wanted = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel"}
-        fits = all(wanted.items() <= g.items() for g in groups)
-        if quantization.get("format") == FORMAT and groups and fits:
-            return
-    raise LmwrightError(
-        f"{folder}: its quantisation ({found}) is not supported",
-        hint=f"supported: compressed-tensors, {FORMAT}, symmetric int8 by channel",
+    others = {n for n, m in model.named_modules() if isinstance(m, nn.Linear)} | {"lm_head"}
+    return scheme.written(
+        {published(name): layer.grid for name, layer in layers.items()},
+        {published(name) for name in others - layers.keys()},
     )
 
 

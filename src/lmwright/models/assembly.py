@@ -193,6 +193,13 @@ def our_name(config: TransformerConfig, name: str) -> str:
     return _owned(config, found)
 
 
+def our_names(config: TransformerConfig, name: str) -> tuple[str, ...]:
+    """All of our names of what a published weight holds."""
+    family = families.named(config.model_type)
+    found = naming.our_names(name.removeprefix(family.prefix), _table(config))
+    return tuple(_owned(config, one) for one in found)
+
+
 def _prefixed(family: Family, config: TransformerConfig, name: str) -> str:
     """With the family's prefix, unless the weight is the head's own."""
     own = [

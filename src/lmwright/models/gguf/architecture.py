@@ -10,7 +10,8 @@ import numpy as np
 from lmwright.core.errors import LmwrightError
 from lmwright.models.gguf.container import GGUFFile
 
-Array = np.ndarray[Any, np.dtype[np.float32]]
+Array = np.ndarray[Any, np.dtype[Any]]
+"""float32, or int8 where a matrix stays quantised."""
 
 _UNDONE = (
     "attention.clamp_kqv",

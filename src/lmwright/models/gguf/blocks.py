@@ -10,6 +10,7 @@ import numpy as np
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
+Integers = np.ndarray[Any, np.dtype[np.int8]]
 
 
 class Layout(NamedTuple):
@@ -22,6 +23,9 @@ class Layout(NamedTuple):
     """Bytes of a block."""
     unpack: Callable[[Bytes], Floats]
     """(blocks, size) bytes -> (blocks, values) float32."""
+    split: Callable[[Bytes], tuple[Integers, Floats]] | None = None
+    """(blocks, size) bytes -> (blocks, values) integers and (blocks, 1) scales, whose products are
+    the values; None where a block is not made so."""
 
 
 def dequantize(raw: Bytes, type_id: int) -> Floats:
@@ -53,15 +57,27 @@ def _bf16(blocks: Bytes) -> Floats:
     return (blocks.view("<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
-def _q8_0(blocks: Bytes) -> Floats:
+def _split_q8_0(blocks: Bytes) -> tuple[Integers, Floats]:
     """x = d q, q signed bytes."""
-    return _f16(blocks[:, :2]) * blocks[:, 2:].view(np.int8).astype(np.float32)
+    return blocks[:, 2:].view(np.int8), _f16(blocks[:, :2])
+
+
+def _split_q4_0(blocks: Bytes) -> tuple[Integers, Floats]:
+    """x = d (q - 8); the low halves of the 16 bytes are the first 16 values."""
+    nibbles = np.concatenate((blocks[:, 2:] & 15, blocks[:, 2:] >> 4), axis=1)
+    return nibbles.astype(np.int8) - np.int8(8), _f16(blocks[:, :2])
+
+
+def _q8_0(blocks: Bytes) -> Floats:
+    return _product(*_split_q8_0(blocks))
 
 
 def _q4_0(blocks: Bytes) -> Floats:
-    """x = d (q - 8); the low halves of the 16 bytes are the first 16 values."""
-    nibbles = np.concatenate((blocks[:, 2:] & 15, blocks[:, 2:] >> 4), axis=1)
-    return _f16(blocks[:, :2]) * (nibbles.astype(np.int8) - np.int8(8)).astype(np.float32)
+    return _product(*_split_q4_0(blocks))
+
+
+def _product(integers: Integers, scales: Floats) -> Floats:
+    return scales * integers.astype(np.float32)
 
 
 def _q6_k(blocks: Bytes) -> Floats:
@@ -84,11 +100,14 @@ LAYOUTS = {
     0: Layout("f32", 1, 4, _f32),
     1: Layout("f16", 1, 2, _f16),
     30: Layout("bf16", 1, 2, _bf16),
-    8: Layout("q8_0", 32, 34, _q8_0),
-    2: Layout("q4_0", 32, 18, _q4_0),
+    8: Layout("q8_0", 32, 34, _q8_0, _split_q8_0),
+    2: Layout("q4_0", 32, 18, _q4_0, _split_q4_0),
     14: Layout("q6_K", 256, 210, _q6_k),
 }
 """ggml's number of a storage type -> its layout; what is not here is not read."""
+
+BITS = {8: 8, 2: 4}
+"""ggml's number of a storage type that can be split -> bits of its integers."""
 
 _NAMES = {
     3: "Q4_1",

@@ -86,8 +86,26 @@ class GGUFFile:
     def read(self, name: str) -> "np.ndarray[Any, np.dtype[np.float32]]":
         """The tensor `name` in float32, its dimensions in `TensorInfo.shape`'s order; a copy."""
         info = self.tensors[name]
-        raw = np.frombuffer(self._bytes, np.uint8, count=info.size, offset=info.start)
-        return blocks.dequantize(raw, info.type_id).reshape(info.shape)
+        return blocks.dequantize(self._raw(info), info.type_id).reshape(info.shape)
+
+    def split(
+        self, name: str
+    ) -> "tuple[np.ndarray[Any, np.dtype[np.int8]], np.ndarray[Any, np.dtype[np.float32]]] | None":
+        """The tensor `name` as the integers and scales that the file holds.
+
+        Returns:
+            Integers in `TensorInfo.shape`, and scales in the same but for the last dimension, which
+            counts blocks; None if the storage type is not made of these.
+        """
+        info = self.tensors[name]
+        layout = blocks.LAYOUTS[info.type_id]
+        if layout.split is None:
+            return None
+        integers, scales = layout.split(self._raw(info).reshape(-1, layout.size))
+        return integers.reshape(info.shape), scales.reshape(*info.shape[:-1], -1)
+
+    def _raw(self, info: TensorInfo) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+        return np.frombuffer(self._bytes, np.uint8, count=info.size, offset=info.start)
 
     def _check_version(self) -> None:
         version = self._number("I", "its version")

@@ -9,10 +9,15 @@ import torch
 from torch import Tensor
 
 from lmwright.core.errors import LmwrightError
-from lmwright.models.gguf import classic, llama
-from lmwright.models.gguf.architecture import Architecture, Keys
+from lmwright.models.gguf import blocks, classic, llama
+from lmwright.models.gguf.architecture import Architecture, Array, Keys
 from lmwright.models.gguf.container import GGUFFile
 from lmwright.models.weights_files import Published
+
+GROUP = 32
+"""Weights that share a scale in the quantised matrices that are kept."""
+
+_ROUTER = "ffn_gate_inp"  # which experts a token goes to is not decided by rounded numbers
 
 _ARCHITECTURES = {**llama.ARCHITECTURES, **classic.ARCHITECTURES}
 _BLOCK = re.compile(r"blk\.(\d+)\.(.+)\.(weight|bias)")
@@ -33,24 +38,26 @@ def read(path: Path, *, dtype: torch.dtype | None = None) -> Published:
         LmwrightError: if the file is damaged, or of an architecture, a tensor type or a setting
             that is not read.
     """
-    file = GGUFFile(path)
-    architecture = _architecture(file)
-    keys = Keys(file)
-    values = {
-        "architectures": [architecture.published_class],
-        "model_type": architecture.model_type,
-        **architecture.settings(keys),
-    }
-    weights: dict[str, Tensor] = {}
-    for name in file.tensors:
-        if name in architecture.used_up:
-            continue
-        place = _place(name, architecture)
-        if place is None:
-            raise LmwrightError(f"{path}: tensor {name} has no place in a {keys.name} model")
-        for published, array in _tensors(file, name, place, architecture, keys):
-            weights[published] = torch.from_numpy(array).to(dtype or torch.float32)
-    return Published(values, weights)
+    return _read(GGUFFile(path), dtype, keep=False)[0]
+
+
+def read_quantized(
+    path: Path, *, dtype: torch.dtype | None = None
+) -> tuple[Published, dict[str, int]]:
+    """`read`, but the matrices of linear layers in q8_0 and q4_0 stay the integers that they are.
+
+    Args:
+        path, dtype: as for `read`.
+
+    Returns:
+        As from `read`, with int8 under the names of these matrices and their float32 scales, one
+        for each `GROUP` of a row, as `weight_scale` beside; and the published names of their layers
+        with the bits of a weight.
+
+    Raises:
+        LmwrightError: as `read`.
+    """
+    return _read(GGUFFile(path), dtype, keep=True)
 
 
 def tokenizer_metadata(path: Path) -> dict[str, Any]:
@@ -66,6 +73,36 @@ def tokenizer_metadata(path: Path) -> dict[str, Any]:
     """
     metadata = GGUFFile(path).metadata
     return {key: value for key, value in metadata.items() if key.startswith("tokenizer.")}
+
+
+def _read(
+    file: GGUFFile, dtype: torch.dtype | None, *, keep: bool
+) -> tuple[Published, dict[str, int]]:
+    architecture = _architecture(file)
+    keys = Keys(file)
+    values = {
+        "architectures": [architecture.published_class],
+        "model_type": architecture.model_type,
+        **architecture.settings(keys),
+    }
+    weights: dict[str, Tensor] = {}
+    kept: dict[str, int] = {}
+    for name, info in file.tensors.items():
+        if name in architecture.used_up:
+            continue
+        place = _place(name, architecture)
+        if place is None:
+            raise LmwrightError(f"{file.path}: tensor {name} has no place in a {keys.name} model")
+        pair = file.split(name) if keep and _is_linear(name, info.shape) else None
+        if pair is not None:
+            integers, scales = (_changed(name, array, architecture, keys) for array in pair)
+            weights[place] = torch.from_numpy(integers)
+            weights[f"{place}_scale"] = torch.from_numpy(scales)
+            kept[place.removesuffix(".weight")] = blocks.BITS[info.type_id]
+            continue
+        for published, array in _tensors(file, name, place, architecture, keys):
+            weights[published] = torch.from_numpy(array).to(dtype or torch.float32)
+    return Published(values, weights), kept
 
 
 def _architecture(file: GGUFFile) -> Architecture:
@@ -91,13 +128,29 @@ def _place(name: str, architecture: Architecture) -> str | None:
     return None
 
 
+def _is_linear(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor is the matrix of a linear layer: not an embedding, a norm or a router."""
+    if len(shape) != 2:
+        return False
+    return name == "output.weight" or (name.startswith("blk.") and _part(name) != _ROUTER)
+
+
+def _part(name: str) -> str:
+    """A tensor's name within its block, or within the model."""
+    return name.split(".")[2 if name.startswith("blk.") else 0]
+
+
+def _changed(name: str, array: Array, architecture: Architecture, keys: Keys) -> Array:
+    """An array, or a matrix's integers or scales: what changes a matrix moves whole rows."""
+    return np.ascontiguousarray(architecture.change(_part(name), array, keys))
+
+
 def _tensors(
     file: GGUFFile, name: str, place: str, architecture: Architecture, keys: Keys
-) -> list[tuple[str, "np.ndarray[Any, np.dtype[np.float32]]"]]:
-    part = name.split(".")[2] if name.startswith("blk.") else name.split(".")[0]
+) -> list[tuple[str, Array]]:
     array = file.read(name)
     if "{expert}" in place:
         if array.ndim != 3:
             raise LmwrightError(f"{file.path}: {name} does not stack experts")
         return [(place.format(expert=index), one) for index, one in enumerate(array)]
-    return [(place, np.ascontiguousarray(architecture.change(part, array, keys)))]
+    return [(place, _changed(name, array, architecture, keys))]
