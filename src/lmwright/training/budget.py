@@ -5,7 +5,7 @@ optimiser step, so that a killed training replays it whatever the machine does t
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any, Literal
@@ -24,8 +24,16 @@ Precision = Literal["float32", "bfloat16"]
 MARGIN = 1.10
 """Planned steps take this much longer than measured ones: shared machines slow down unannounced."""
 
-COMPILE_PAYS_AFTER = 40.0
-"""Seconds of training below which compiling blocks (7-15 s with a cold cache) is not tried."""
+COMPILE_PAYS_AFTER: Mapping[Precision, float] = {"bfloat16": 40.0, "float32": 150.0}
+"""Seconds of training left below which compiling blocks is not tried, by the precision that gains.
+
+It takes 7 to 25 s with a cold cache. bf16 then runs up to twice as fast where the processor has it
+(Zen 5), fp32 0 to 15 % faster (a Xeon without bf16).
+"""
+
+HOPELESS = 3.0
+"""A first run that takes so many times the best variant's seconds is not repeated: warming up never
+cost that much, and bf16 on a processor without it took 16 of a small budget's 60 s."""
 
 MEMORY_SHARE = 0.7
 """Of the memory that is available when training starts, what a micro-batch may fill."""
@@ -120,7 +128,7 @@ def choose_plan(
     # A resumed training does not measure: what was drawn for it must not change what follows.
     state = objective.state_dict()
     with torch.random.fork_rng():
-        best = _choose_variant(wishes, tries, reasons)
+        best = _choose_variant(wishes, tries, started, reasons)
     objective.load_state_dict(state)
     matrix_precision, optimizer_seconds = _time_optimizer(
         tries.model, optimizer_step, wishes.matrix_precision
@@ -196,14 +204,17 @@ class _Tries:
     def time(self, precision: Precision, compiled: bool, repeats: int = 2) -> Variant:
         """Seconds of forward and backward over one micro-batch: the best of `repeats`."""
         stance = "default" if compiled else "force_eager"
+        best = min((variant.seconds for variant in self.done), default=float("inf"))
         times = []
         with torch.compiler.set_stance(stance):
             for _ in range(repeats + 1):  # the first warms up, or compiles
                 start = perf_counter()
                 self._once(precision)
                 times.append(perf_counter() - start)
+                if not compiled and times[0] > HOPELESS * best:
+                    break
         self.model.zero_grad(set_to_none=True)
-        self.done.append(Variant(precision, compiled, min(times[1:])))
+        self.done.append(Variant(precision, compiled, min(times[1:] or times)))
         return self.done[-1]
 
     def _once(self, precision: Precision) -> None:
@@ -213,17 +224,17 @@ class _Tries:
         result.loss.backward()  # type: ignore[no-untyped-call]
 
 
-def _choose_variant(wishes: Wishes, tries: _Tries, reasons: list[str]) -> Variant:
+def _choose_variant(wishes: Wishes, tries: _Tries, started: float, reasons: list[str]) -> Variant:
     """The fastest of eager and compiled, fp32 and bf16, among those worth trying."""
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     if wishes.precision != "auto":
         precisions = (wishes.precision,)
     eager = [tries.time(p, compiled=False) for p in precisions]
     best = min(eager, key=lambda v: v.seconds)
-    if _worth_compiling(wishes, best.seconds, reasons):
+    # bf16 gains more from compiling than fp32 does, so being slower eager is no verdict.
+    hopeful = [v for v in eager if v.seconds < 2.0 * best.seconds]
+    if _worth_compiling(wishes, hopeful, started, reasons):
         compile_blocks(tries.model)
-        # bf16 gains more from compiling than fp32 does, so being slower eager is no verdict.
-        hopeful = [v for v in eager if v.seconds < 2.0 * best.seconds]
         compiled = [tries.time(v.precision, compiled=True) for v in hopeful]
         best = min(
             [*compiled, *([] if wishes.compile == "on" else [best])], key=lambda v: v.seconds
@@ -239,7 +250,10 @@ def _choose_variant(wishes: Wishes, tries: _Tries, reasons: list[str]) -> Varian
     return best
 
 
-def _worth_compiling(wishes: Wishes, eager_seconds: float, reasons: list[str]) -> bool:
+def _worth_compiling(
+    wishes: Wishes, hopeful: Sequence[Variant], started: float, reasons: list[str]
+) -> bool:
+    """Whether a compiler is there, and enough training to come for one of `hopeful` to gain."""
     assert wishes.budget is not None
     if wishes.compile == "off":
         return False
@@ -254,8 +268,14 @@ def _worth_compiling(wishes: Wishes, eager_seconds: float, reasons: list[str]) -
     if wishes.compile == "on":
         return True
     budget = wishes.budget
-    expected = budget.amount * (eager_seconds if budget.unit == "steps" else 1.0)
-    return budget.unit == "tokens" or expected > COMPILE_PAYS_AFTER
+    if budget.unit == "tokens":
+        return True
+    left = budget.amount - wishes.reserve_seconds - (perf_counter() - started)
+    return any(
+        (budget.amount * v.seconds if budget.unit == "steps" else left)
+        > COMPILE_PAYS_AFTER[v.precision]
+        for v in hopeful
+    )
 
 
 def compile_blocks(model: nn.Module) -> None:
