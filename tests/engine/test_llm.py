@@ -1,3 +1,4 @@
+import json
 import random
 from dataclasses import replace
 
@@ -10,9 +11,8 @@ from lmwright import engine, models
 from lmwright.compression import weights
 from lmwright.core.errors import LmwrightError
 from lmwright.engine.llm import LLM, QueueFull
-from lmwright.engine.sampling import SamplingParams
-
-TIE = 1e-4  # the reference's two best logits closer than this: either may be taken
+from lmwright.engine.params import Constraint, SamplingParams
+from tests.engine.generations import TIE, reference_greedy, same_until_a_tie
 
 SHAPES = {
     "tied": {},
@@ -28,36 +28,13 @@ SHAPES = {
 }
 
 
-def reference_greedy(reference, prompt, max_tokens, end_ids):
-    """Greedy ids by transformers' own loop, and the gap of its two best logits at each step."""
-    out = reference.generate(
-        torch.tensor([prompt]),
-        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-        do_sample=False,
-        max_new_tokens=max_tokens,
-        eos_token_id=sorted(end_ids),
-        pad_token_id=0,
-        output_logits=True,
-        return_dict_in_generate=True,
-    )
-    best = [step[0].topk(2).values for step in out.logits]
-    return out.sequences[0, len(prompt) :].tolist(), [(a - b).item() for a, b in best]
-
-
-def same_until_a_tie(ours, expected, gaps):
-    """Whether ids agree up to the reference's first tie (which ends the comparison)."""
-    for position, gap in enumerate(gaps):
-        if gap < TIE:
-            return ours[:position] == expected[:position]
-    return ours == expected
-
-
 @pytest.mark.parametrize("shape", SHAPES)
 def test_greedy_equals_transformers(shape, tiny_model, tokenizer, random_prompts, tmp_path):
     model = tiny_model(seed=3, **SHAPES[shape])
     models.save(model, tmp_path / "model", tokenizer=tokenizer)
     reference = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model")
-    llm = LLM(tmp_path / "model", max_sequences=3)
+    llm = LLM(tmp_path / "model", max_sequences=3, runner="portable")
+    assert llm.describe().startswith("portable eager float32 on cpu")
     prompts = random_prompts(8, seed=4)
 
     ours = llm.generate(prompts, SamplingParams(max_tokens=24))
@@ -82,7 +59,7 @@ def test_a_model_that_does_not_continue_text_is_refused(task, model, tokenizer, 
 def test_an_int8_folder_is_opened_and_answered_from(model, tokenizer, random_prompts, tmp_path):
     quantised = weights.quantize(model)
     weights.save(quantised, tmp_path / "int8", tokenizer=tokenizer)
-    llm = LLM(tmp_path / "int8", max_sequences=4)
+    llm = LLM(tmp_path / "int8", max_sequences=4, runner="portable")
     for prompt, completion in zip(
         prompts := random_prompts(5, seed=1),
         llm.generate(prompts, SamplingParams(max_tokens=10, ignore_eos=True)),
@@ -322,3 +299,123 @@ def test_requests_of_step_and_of_generate_do_not_mix(llm):
         events += llm.step()
     assert {event.request_id for event in events} == {request}
     assert [event.token_id for event in events] == whole.token_ids
+
+
+def test_what_one_call_read_is_known_to_the_next_where_weights_stay(model_folder, random_prompts):
+    prompt = [*range(3, 43)]
+    known, fresh = LLM(model_folder), LLM(model_folder, prefix_caching=False)
+    params = SamplingParams(max_tokens=6, ignore_eos=True)
+    expected = fresh.generate([prompt, [*prompt, 5]], params)
+    assert fresh.stats().prefix_hit_tokens == 0
+
+    assert known.generate([prompt], params) == expected[:1]
+    assert known.generate([[*prompt, 5]], params) == expected[1:]
+    assert known.stats().prefix_hit_tokens >= 32
+    assert known.stats().kv_blocks_used == 0
+
+
+def test_generate_stream_and_step_share_one_cache_and_mix_no_answers(model_folder):
+    llm = LLM(model_folder, max_sequences=2)
+    params = SamplingParams(max_tokens=8, ignore_eos=True)
+    expected = [llm.generate([[5, number]], params)[0].token_ids for number in range(3)]
+
+    request = llm.add([5, 0], params)
+    stream = llm.stream([5, 1], params)
+    pieces = [next(stream)]
+    events = llm.step()
+    whole = llm.generate([[5, 2]], params)[0]
+    pieces += stream
+    while llm.has_work():
+        events += llm.step()
+
+    assert {event.request_id for event in events} == {request}
+    assert [event.token_id for event in events] == expected[0]
+    assert [i for piece in pieces for i in piece.token_ids] == expected[1]
+    assert whole.token_ids == expected[2]
+
+
+def test_a_stream_that_nobody_reads_on_leaves_nothing_behind(model_folder):
+    llm = LLM(model_folder)
+    llm.stream([5, 6], SamplingParams())  # not even begun
+    begun = llm.stream([5, 6], SamplingParams(max_tokens=50, ignore_eos=True))
+    next(begun)
+    assert llm.stats().kv_blocks_used == 1
+    begun.close()
+    assert llm.stats().kv_blocks_used == 0
+    assert not llm.has_work()
+
+
+def test_answers_are_the_same_where_blocks_run_out(model, tokenizer, random_prompts):
+    prompts = random_prompts(6, seed=12)
+    params = SamplingParams(max_tokens=30, temperature=1.0, seed=3, ignore_eos=True)
+    expected = LLM.from_model(model, tokenizer).generate(prompts, params)
+    few = LLM.from_model(model, tokenizer, kv_blocks=6, max_batch_tokens=20)
+    assert few.context_length == 96
+    assert few.generate(prompts, params) == expected
+
+
+def test_a_cache_smaller_than_the_context_bounds_the_prompt(model, tokenizer):
+    llm = LLM.from_model(model, tokenizer, kv_blocks=2)
+    assert llm.context_length == 32
+    with pytest.raises(LmwrightError, match="at most 32"):
+        llm.generate([[5] * 32])
+    completion = llm.generate([[5] * 20], SamplingParams(max_tokens=50, ignore_eos=True))[0]
+    assert len(completion.token_ids) == 12
+
+
+@pytest.mark.parametrize("bound", ["max_sequences", "max_batch_tokens", "kv_blocks"])
+def test_bounds_must_be_positive(bound, model, tokenizer):
+    with pytest.raises(LmwrightError, match=f"{bound}=0"):
+        LLM.from_model(model, tokenizer, **{bound: 0})
+
+
+def test_add_refuses_more_tokens_than_may_wait(model, tokenizer):
+    llm = LLM.from_model(model, tokenizer, max_sequences=1, max_waiting_tokens=10)
+    llm.add([5] * 50, SamplingParams())  # alone it may be as long as the context allows
+    with pytest.raises(QueueFull, match="50 tokens"):
+        llm.add([5], SamplingParams())
+
+
+def test_prompts_are_scored_by_the_model_alone(model, llm):
+    prompt = [5, 6, 7, 8, 9]
+    params = SamplingParams(max_tokens=0, prompt_logprobs=True, top_logprobs=2)
+    completion = llm.generate([prompt], params)[0]
+    with torch.no_grad():
+        scores = model(torch.tensor([prompt])).logits[0].double().log_softmax(-1)
+    assert completion.token_ids == []
+    for place, (token, logprob, top) in enumerate(completion.prompt_logprobs):
+        assert token == prompt[place + 1]
+        assert logprob == pytest.approx(scores[place, token].item(), abs=1e-4)
+        assert top[0][0] == scores[place].argmax().item()
+
+
+def test_a_constraint_holds_and_an_unknown_adapter_is_refused(llm):
+    params = SamplingParams(max_tokens=60, constraint=Constraint("json_object"))
+    text = llm.generate([[5, 6]], params)[0].text
+    assert isinstance(json.loads(text), dict)
+    with pytest.raises(LmwrightError, match="no adapter named nobody"):
+        llm.generate([[5]], SamplingParams(adapter="nobody"))
+
+
+def test_a_request_whose_scores_are_not_numbers_leaves_later_ones_alone(tiny_model, tokenizer):
+    model, poison = tiny_model(), 7
+    with torch.no_grad():
+        model.embed_tokens.weight[poison] = float("nan")
+    # With tied weights the poison would be in every row's scores: this head is healthy.
+    model.lm_head = torch.nn.Linear(32, 320, bias=False)
+    llm = LLM.from_model(model, tokenizer, max_sequences=4, kv_blocks=4)
+    healthy = SamplingParams(max_tokens=8, temperature=1.0, top_k=1, ignore_eos=True)
+    alone = llm.generate([[5, 6, 8]], healthy)[0]
+    assert poison not in alone.token_ids
+
+    requests = [llm.add([5] * 20 + [poison] * 10, SamplingParams())]
+    events = []
+    for _ in range(4):
+        requests.append(llm.add([5, 6, 8], healthy))  # may get the blocks the poison was in
+        while llm.has_work():
+            events += llm.step()
+
+    bad = [event for event in events if event.request_id == requests[0]]
+    assert [event.finish_reason for event in bad] == ["error"]
+    for request in requests[1:]:
+        assert [e.token_id for e in events if e.request_id == request] == alone.token_ids

@@ -1,6 +1,7 @@
 """The plainest cache: rows that all grow together, keys and values joined end to end.
 
-For encoder-decoders, beams and tests; `cache.KVCache` serves running sequences of any length.
+For encoder-decoders, beams and tests; `paged_cache.PagedCache` serves running sequences of any
+length.
 """
 
 from collections.abc import Callable

@@ -1,16 +1,20 @@
-"""The model and its cache: prompts in, running rows one token on, logits out."""
+"""The portable runner: any decoder, on any device, by the model's own modules."""
 
 import contextlib
 import sys
 from collections.abc import Iterator
-from collections.abc import Sequence as Items
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
-from lmwright.engine.cache import KVCache
+from lmwright.engine.batch import Batch
+from lmwright.engine.native import KeyValues
+from lmwright.engine.paged_cache import PagedCache
 from lmwright.models.transformer import Decoder
+
+# Small blocks share more of a prefix and waste less at a sequence's end. Positions are gathered one
+# by one, so larger ones would save nothing here.
+BLOCK_SIZE = 16
 
 
 @contextlib.contextmanager
@@ -42,38 +46,51 @@ def _eager() -> Iterator[None]:
         yield
 
 
-class Runner:
-    """Runs one model over the rows of its own cache.
+class PortableRunner:
+    """Implements `batch.Runner` with a model's own modules and a paged cache.
 
     Args:
         model: a decoder; its weights are used as they are at each call.
+        num_blocks: of the cache.
+        block_size: positions of a block.
+        stored: how keys and values are kept; None: as the model computes them.
+        why: why nothing faster runs the model, for the log.
     """
 
-    def __init__(self, model: Decoder) -> None:
+    def __init__(
+        self,
+        model: Decoder,
+        num_blocks: int,
+        block_size: int = BLOCK_SIZE,
+        *,
+        stored: KeyValues | None = None,
+        why: str = "",
+    ) -> None:
         self.model = model
-        self.cache = KVCache()
+        self.num_blocks = num_blocks
+        self.block_size = block_size
+        self._cache = PagedCache(num_blocks, block_size, stored=stored)
+        self._why = why
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model computes."""
-        return self.model.output_weight.device
-
-    def prefill(self, prompts: Items[Items[int]]) -> Tensor:
-        """Let prompts join as new rows at the end; (B, V) logits of each one's next token."""
-        lengths = [len(prompt) for prompt in prompts]
-        ids = pad_sequence([torch.tensor(prompt) for prompt in prompts], batch_first=True)
-        with self.cache.joining(lengths, self.device) as positions:
+    def forward(self, batch: Batch) -> Tensor:
+        """See `Runner.forward`."""
+        assert batch.adapters is None, "the model's own modules know no adapters"
+        device = self.model.output_weight.device
+        with generating(self.model), self._cache.reading(batch, device):
             hidden = self.model.hidden_states(
-                ids.to(self.device), position_ids=positions, cache=self.cache
-            )
-            last = torch.tensor(lengths, device=self.device) - 1
+                batch.token_ids[None].to(device),
+                position_ids=batch.positions[None].to(device),
+                cache=self._cache,
+            )[0]
             # Only these positions' logits are wanted: V is many times D.
-            rows = torch.arange(len(lengths), device=self.device)
-            return self.model.project(hidden[rows, last])
+            if len(batch.logit_rows) < len(hidden):
+                hidden = hidden[batch.logit_rows.to(device)]
+            return self.model.project(hidden).float()
 
-    def decode(self, tokens: Items[int]) -> Tensor:
-        """Append one token to every row; (B, V) logits of the next."""
-        ids = torch.tensor(tokens, device=self.device)[:, None]
-        with self.cache.growing(self.device) as positions:
-            hidden = self.model.hidden_states(ids, position_ids=positions, cache=self.cache)
-            return self.model.project(hidden[:, 0])
+    def describe(self) -> str:
+        """See `Runner.describe`."""
+        weight = self.model.output_weight
+        dtype = str(weight.dtype).removeprefix("torch.")
+        cache = f", {self._cache.stored} cache" if self._cache.stored else ""
+        because = f" ({self._why})" if self._why else ""
+        return f"portable eager {dtype} on {weight.device.type}{cache}{because}"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -124,15 +124,13 @@ def random_stream(params: SamplingParams) -> Random | None:
     return None if params.greedy else Random(params.seed)
 
 
-def choose(logits: Tensor, states: Any, streams: Any = None) -> Any:
+def choose(logits: Tensor, states: Items[SamplingState]) -> list[Choice]:
     """Choose one token for every row; the states are advanced by the caller.
 
     Args:
         logits: (B, V) floating point, finite.
         states: one per row.
     """
-    if streams is not None:  # the scheduler before it had states
-        return _choose_by_params(logits, states, streams)
     scores = _adjusted(logits, states)
     tokens = scores.argmax(dim=-1)
     sampled = [row for row, state in enumerate(states) if state.random is not None]
@@ -283,16 +281,3 @@ def _choice(token: int, logprobs: Tensor, top: int) -> Choice:
     ids = ((logprobs >= least) & logprobs.isfinite()).nonzero()[:, 0]
     values, order = logprobs[ids].sort(descending=True, stable=True)
     return Choice(token, value, tuple(zip(ids[order].tolist(), values.tolist(), strict=True))[:top])
-
-
-def _choose_by_params(
-    logits: Tensor, params: Items[SamplingParams], streams: Items[Random | None]
-) -> tuple[Tensor, Tensor | None]:
-    states = []
-    for each, stream in zip(params, streams, strict=True):
-        states.append(SamplingState(each, ()))
-        states[-1].random = stream
-    choices = choose(logits, states)
-    tokens = torch.tensor([choice.token_id for choice in choices])
-    values = [choice.logprob or 0.0 for choice in choices]
-    return tokens, torch.tensor(values) if any(p.logprobs for p in params) else None

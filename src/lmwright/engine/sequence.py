@@ -1,16 +1,25 @@
-"""One request on its way: prompt, tokens so far, text so far, why it ended."""
+"""One request on its way: prompt, tokens so far, text so far, its blocks, why it ended."""
 
-from collections.abc import Collection
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from lmwright.engine.sampling import SamplingParams, random_stream
+from lmwright.engine.blocks import block_hash, root_hash
+from lmwright.engine.params import SamplingParams
 from lmwright.engine.stopping import AnswerText
+
+if TYPE_CHECKING:
+    from lmwright.engine.sampling import SamplingState
 
 FinishReason = Literal["stop", "length", "abort", "error"]
 """stop: an end token or a stop string; length: max_tokens or the context's end; abort: the caller
 withdrew it; error: this request, and no other, could not be continued."""
+
+Top = tuple[tuple[int, float], ...]
+"""Token ids and their natural log-probabilities, the likeliest first."""
+
+PromptLogprob = tuple[int, float, Top]
+"""A token of the prompt, its natural log-probability, and the likeliest tokens in its place."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,10 @@ class Event:
     """Natural log-probability of the token, if asked for."""
     error: str | None = None
     """What went wrong, where `finish_reason` is "error"."""
+    top: Top = ()
+    """The likeliest tokens in its place, if asked for."""
+    prompt_logprobs: tuple[PromptLogprob, ...] | None = None
+    """Of the prompt's tokens from the second on, if asked for; with the request's first event."""
 
 
 class Sequence:
@@ -37,8 +50,8 @@ class Sequence:
         prompt_ids: at least one token.
         params: how to sample and when to stop.
         limit: most tokens to generate: `params.max_tokens`, clipped to the context.
-        end_ids: tokens that end the answer, unless `params.ignore_eos`.
         text: decodes tokens as they come; None where only the ids matter until the end.
+        state: what the sampler remembers of this request; it knows the tokens that end the answer.
     """
 
     def __init__(
@@ -48,26 +61,61 @@ class Sequence:
         params: SamplingParams,
         *,
         limit: int,
-        end_ids: Collection[int],
         text: AnswerText | None,
+        state: "SamplingState",
     ) -> None:
         self.request_id = request_id
         self.prompt_ids = prompt_ids
         self.params = params
         self.limit = limit
-        self.end_ids = frozenset() if params.ignore_eos else frozenset(end_ids)
+        self.end_ids = state.end_ids
         self.text = text
-        self.random = random_stream(params)
+        self.state = state
+        self.ids = list(prompt_ids)
+        """The prompt and the answer so far."""
         self.token_ids: list[int] = []
         self.logprobs: list[float] = []
+        self.tops: list[Top] = []
+        self.prompt_logprobs: list[PromptLogprob] = []
         self.finish_reason: FinishReason | None = None
         self.error: str | None = None
+        # The scheduler's:
+        self.blocks: list[int] = []
+        """Where its keys and values are, by position."""
+        self.computed = 0
+        """How many of `ids` have their keys and values in the cache."""
+        self.drafts: list[int] = []
+        """Tokens that may come next, to be checked together with the last one of `ids`."""
+        self.hashes: list[bytes] = []
+        """Of its full blocks, as far as anyone asked for them."""
 
-    def push(self, token_id: int, logprob: float | None) -> str:
+    @property
+    def remaining(self) -> int:
+        """Tokens of `ids` that are still to be computed; 1 where it is being continued."""
+        return len(self.ids) - self.computed
+
+    @property
+    def first_scored(self) -> int | None:
+        """The first position whose scores say how likely a prompt's token was; None: not asked."""
+        if not self.params.prompt_logprobs or self.token_ids:
+            return None
+        return len(self.prompt_logprobs)
+
+    def hash_blocks(self, block_size: int, count: int) -> list[bytes]:
+        """Hashes of the first `count` blocks, all of them full."""
+        while len(self.hashes) < count:
+            before = self.hashes[-1] if self.hashes else root_hash(self.params.adapter)
+            start = len(self.hashes) * block_size
+            self.hashes.append(block_hash(before, self.ids[start : start + block_size]))
+        return self.hashes[:count]
+
+    def push(self, token_id: int, logprob: float | None = None, top: Top = ()) -> str:
         """Take the next token; return the text it allows to show. May set `finish_reason`."""
+        self.ids.append(token_id)
         self.token_ids.append(token_id)
         if logprob is not None:
             self.logprobs.append(logprob)
+            self.tops.append(top)
         if token_id in self.end_ids:
             # An end token is not part of the text, whatever the tokenizer would print for it.
             return self.finish("stop")

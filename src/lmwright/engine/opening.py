@@ -1,0 +1,102 @@
+"""Which runner runs a model, and how many blocks it has."""
+
+import logging
+from typing import Literal
+
+import torch
+
+from lmwright.core.device import available_memory_bytes
+from lmwright.core.errors import LmwrightError
+from lmwright.engine import native
+from lmwright.engine.batch import Runner
+from lmwright.engine.native import KeyValues, NotCovered, Weights
+from lmwright.engine.runner import BLOCK_SIZE, PortableRunner
+from lmwright.models.accounting import kv_bytes_per_token
+from lmwright.models.transformer import Decoder
+
+log = logging.getLogger(__name__)
+
+RunnerKind = Literal["auto", "native", "portable"]
+
+# Of the memory that is free when the engine is opened, at most this part is for keys and values.
+MEMORY_SHARE = 0.25
+_BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
+
+
+def open_runner(
+    model: Decoder,
+    kind: RunnerKind,
+    num_blocks: int,
+    *,
+    weights: Weights,
+    kv: KeyValues | None,
+    threads: int | None,
+) -> Runner:
+    """The native runner where it covers the model, else the portable one.
+
+    Args:
+        model: a decoder whose weights do not change any more.
+        kind: "native" insists, "portable" does not even try.
+        num_blocks: of the cache.
+        weights: how weights lie in memory.
+        kv: how keys and values lie in memory; None: the runner's own choice.
+        threads: of the native runner; None: its own choice.
+
+    Raises:
+        LmwrightError: if the native runner is insisted on, and does not cover the model.
+    """
+    why = "asked for"
+    if kind != "portable":
+        try:
+            runner = native.open_runner(
+                model,
+                num_blocks=num_blocks,
+                block_size=BLOCK_SIZE,
+                weights=weights,
+                kv=kv,
+                threads=threads,
+            )
+        except NotCovered as reason:
+            if kind == "native":
+                raise LmwrightError(
+                    f"the native runner does not run this model: {reason}",
+                    hint="leave runner at auto, and PyTorch runs it",
+                ) from reason
+            why = str(reason)
+        else:
+            log.info("runner: %s", runner.describe())
+            return runner
+    portable = PortableRunner(_with_weights(model, weights), num_blocks, stored=kv, why=why)
+    log.info("runner: %s", portable.describe())
+    return portable
+
+
+def _with_weights(model: Decoder, weights: Weights) -> Decoder:
+    """The model itself, or a copy with its weights changed."""
+    from lmwright.compression.weights import quantize
+
+    if weights == "int8":
+        return quantize(model)
+    if weights == "int4":
+        return quantize(model, bits=4, group_size=32)
+    if weights == "as_stored":
+        return model
+    return model.to(torch.float32 if weights == "fp32" else torch.bfloat16)
+
+
+def usual_blocks(model: Decoder, max_sequences: int, kv: KeyValues | None) -> int:
+    """Blocks for as many whole contexts as sequences may run, as far as there is memory."""
+    weight = model.output_weight
+    each = _BYTES[kv] if kv is not None else weight.element_size()
+    block = BLOCK_SIZE * kv_bytes_per_token(model.config, each)
+    wanted = max_sequences * blocks_for(model.config.max_position_embeddings)
+    if weight.is_cuda:
+        free, _ = torch.cuda.mem_get_info(weight.device)
+    else:
+        free = available_memory_bytes()
+    return max(1, min(wanted, int(MEMORY_SHARE * free) // block))
+
+
+def blocks_for(positions: int) -> int:
+    """How many blocks so many positions take."""
+    return -(-positions // BLOCK_SIZE)
