@@ -25,7 +25,7 @@ class Disk(io.StringIO):
 
 @pytest.fixture
 def disk():
-    loggers = [logging.getLogger(name) for name in ("lmwright", "uvicorn")]
+    loggers = [logging.getLogger(name) for name in ("lmwright", "uvicorn", "asyncio")]
     before = [(log.handlers, log.propagate, log.level) for log in loggers]
     stream = Disk()
     lines.configure(stream)

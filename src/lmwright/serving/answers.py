@@ -11,8 +11,6 @@ from lmwright.serving.errors import ApiError
 from lmwright.serving.pieces import Ending, Piece
 from lmwright.serving.telemetry import Telemetry
 
-__all__ = ["Answer", "Ending", "Piece", "Reply"]
-
 
 class Answer:
     """One answer on its way.
@@ -187,6 +185,9 @@ class Reply:
                     yield None
                     continue
             else:
+                # Behind already: one reader's backlog must not hold up the others', nor the news
+                # that it has hung up.
+                await asyncio.sleep(0)
                 item = self._queue.get_nowait()
             self._to_read -= item[1].ending is not None
             _raise(item[1].ending, item[1].error)

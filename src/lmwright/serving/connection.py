@@ -122,6 +122,9 @@ class Connection:
         except TimeoutError:
             self.handle.kill()
         status = await asyncio.to_thread(self.handle.wait, STOP_SECONDS)
+        if status is None:  # it has hung up, and does not end
+            self.handle.kill()
+            status = await asyncio.to_thread(self.handle.wait, STOP_SECONDS)
         if self._writer is not None:
             self._writer.close()
         return status

@@ -122,7 +122,7 @@ def say(text: str) -> None:
 
 
 def configure(stream: TextIO | None = None) -> None:
-    """Send the server's and uvicorn's log lines to `stream`: plain at a terminal, else JSON.
+    """Send all log lines of the process to `stream`: plain at a terminal, else JSON.
 
     Args:
         stream: None: the process's standard error.
@@ -130,7 +130,8 @@ def configure(stream: TextIO | None = None) -> None:
     stream = stream or unbuffered(2)
     handler = LineWriter(stream)
     handler.setFormatter(PlainLines() if stream.isatty() else JsonLines())
-    for name, level in (("lmwright", logging.INFO), ("uvicorn", logging.WARNING)):
+    levels = {"lmwright": logging.INFO, "uvicorn": logging.WARNING, "asyncio": logging.WARNING}
+    for name, level in levels.items():
         log = logging.getLogger(name)
         log.handlers = [handler]
         log.propagate = False
