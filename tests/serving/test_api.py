@@ -1,6 +1,7 @@
 """The HTTP API: what it answers, and what it refuses."""
 
 import json
+from itertools import pairwise
 
 import httpx
 import pytest
@@ -472,6 +473,38 @@ def test_no_json_makes_the_server_fail(fuzzed, path, fields):
     if response.status_code != 200:
         refused(response, response.status_code)
         assert response.status_code in (400, 404)
+
+
+def in_pieces(data: bytes, cuts: list[int]):
+    """The bytes cut anywhere, within characters too."""
+    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    for start, stop in pairwise(edges):
+        if start < stop:  # an empty piece would end the body
+            yield data[start:stop]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    text=st.text(max_size=30),
+    cuts=st.lists(st.integers(0, 10_000), max_size=8),
+    damage=st.none() | st.tuples(st.integers(0, 10_000), st.binary(max_size=3)),
+)
+def test_a_body_may_come_in_any_pieces(fuzzed, text, cuts, damage):
+    """What is not UTF-8 or not JSON is refused; anything else is what it is in one piece."""
+    body = json.dumps(fuzzed.chat(user=text), ensure_ascii=False).encode()
+    if damage is not None:
+        place = damage[0] % len(body)
+        body = body[:place] + damage[1] + body[place + 1 :]
+    headers = {"content-type": "application/json"}
+    with fuzzed.client() as client:
+        whole = client.post(CHAT, content=body, headers=headers)
+        pieces = client.post(CHAT, content=in_pieces(body, cuts), headers=headers)
+    assert whole.status_code == pieces.status_code
+    if damage is None:
+        assert whole.status_code == 200
+    if whole.status_code != 200:
+        assert refused(pieces, whole.status_code) == whole.json()["error"]
+        assert whole.status_code in (400, 404)
 
 
 @pytest.fixture(scope="module")

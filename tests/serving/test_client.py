@@ -11,15 +11,12 @@ from lmwright import models
 from lmwright.engine.embedding import embed
 from lmwright.engine.llm import LLM
 from lmwright.engine.sampling import SamplingParams
-from lmwright.models.config import TransformerConfig
-from lmwright.models.transformer import Decoder
 from lmwright.serving.model import Loaded
 from lmwright.serving.vectors import VectorEngine
 from lmwright.tokens import tokenizer as tokens
-from lmwright.tokens.tokenizer import Tokenizer, train
-from tests.tokens.tool_template import HERMES, TOOLS
+from tests.serving.small import TEXT, small_model
+from tests.tokens.tool_template import TOOLS
 
-TEXT = "str.upper returns a copy of the string. Größe, naïve, 日本語, 🙂🙃. What does it do? "
 MESSAGES = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "What does str.upper do? 日本語 🙂"},
@@ -28,28 +25,7 @@ MESSAGES = [
 
 @pytest.fixture(scope="module")
 def model():
-    learned = train([TEXT * 3], vocab_size=320)
-    tokenizer = Tokenizer(learned.rust, learned._config, HERMES)
-    decoder = Decoder(
-        TransformerConfig(
-            vocab_size=320,
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=8,
-            max_position_embeddings=1024,
-            tie_word_embeddings=True,
-        )
-    )
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight in decoder.parameters():
-            # Wide enough that the answers are not one token over and over.
-            noise = torch.randn(weight.shape, generator=generator)
-            weight.copy_(1 + 0.2 * noise if weight.dim() == 1 else 0.4 * noise)
-    return decoder.eval(), tokenizer
+    return small_model(context=1024)
 
 
 @pytest.fixture(scope="module")
