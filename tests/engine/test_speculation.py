@@ -117,7 +117,14 @@ def test_a_seed_gives_the_same_text_with_drafts_right_or_wrong(model, option, ri
         assert passes == len(expected)
 
 
-@pytest.mark.parametrize("option", ["sampled", "filtered", "penalised"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "sampled",
+        pytest.param("filtered", marks=pytest.mark.slow),
+        pytest.param("penalised", marks=pytest.mark.slow),
+    ],
+)
 def test_accepted_and_replaced_tokens_follow_the_plain_distribution(option):
     generator = torch.Generator().manual_seed(6)
     logits = torch.randn(3, 12, generator=generator)

@@ -270,7 +270,10 @@ def _invalid(constraint: Constraint, message: str) -> LmwrightError:
 
 
 def _first_line(message: str) -> str:
-    return message.strip().partition("\n")[0]
+    """What is wrong; llguidance may put a drawing of where before and after it."""
+    lines = message.strip().splitlines() or ["without saying why"]
+    told = (line.removeprefix("error: ") for line in lines if line.startswith("error: "))
+    return next(told, lines[0])
 
 
 def _mask(size: int, ids: Iterable[int]) -> Tensor:

@@ -58,11 +58,13 @@ class Reader:
             streaming: whether its text is wanted as it grows.
 
         Raises:
-            LmwrightError: if the prompt is empty, too long, or not of this vocabulary, there is no
-                such adapter, or the constraint cannot be followed.
+            LmwrightError: if the prompt is empty, too long, or not of this vocabulary, the
+                parameters name a token that is not, there is no such adapter, or the constraint
+                cannot be followed.
         """
         if params.adapter is not None:
             raise LmwrightError(f"this engine has no adapter named {params.adapter}")
+        params.check_vocabulary(self.vocab_size)
         ids = self._prompt_ids(prompt, params)
         limit = min(params.max_tokens, self.context_length - len(ids))
         state = SamplingState(
