@@ -1,0 +1,1 @@
+"""Few weights beside a model that stays as it is: adapters, read and applied."""
