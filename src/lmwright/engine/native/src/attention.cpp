@@ -9,9 +9,8 @@ namespace lmw {
 namespace paged {
 namespace {
 
-// Positions whose keys (or values) stay in the first-level cache while a tile's rows pass.
-constexpr int STRIP = 64;
-constexpr int MOST_PIECES = CHUNK / 16;
+// Of a chunk, and of the strip that is fetched behind it.
+constexpr int MOST_PIECES = (CHUNK + STRIP) / 16;
 static_assert(STRIP % SCORED == 0 && CHUNK % STRIP == 0, "chunks are made of strips of vectors");
 
 // The work on one tile, chunk by chunk.
@@ -70,7 +69,8 @@ struct Attend {
         const int size = kv.block_size;
         const int* table = call.block_tables + (long)tile.sequence * call.table_width;
         const int least = tile.first() >> block_bits, most = (tile.end() - 1) >> block_bits;
-        for (int i = 0; i << block_bits < (stop + STRIP - 1) / STRIP * STRIP; ++i) {
+        const int count = (stop + STRIP - 1) / STRIP * (STRIP >> block_bits);
+        for (int i = 0; i < count; ++i) {
             const int block = table[std::min(std::max((base >> block_bits) + i, least), most)];
             keys[i] = (const T*)kv.keys + piece_at(kv, block, tile.head);
             values[i] = (const T*)kv.values + piece_at(kv, block, tile.head);
@@ -78,6 +78,11 @@ struct Attend {
             const size_t at = scales_at(kv, block, tile.head);
             std::copy_n(kv.key_scales + at, size, scratch.key_scales + i * size);
             std::copy_n(kv.value_scales + at, size, scratch.value_scales + i * size);
+        }
+        // Behind the last keys, the first values are needed.
+        for (int j = 0; j << block_bits < STRIP; ++j) {
+            keys[count + j] = values[j];
+            values[count + j] = values[count - 1];
         }
     }
 
@@ -100,14 +105,15 @@ struct Attend {
                 const Panel& p = scratch.panels[i];
                 const int end = std::min(p.end, strip + STRIP);
                 for (int at = std::max(p.begin / SCORED * SCORED, strip); at < end; at += SCORED) {
-                    const T* from[COLUMNS];
+                    const T* from[2 * COLUMNS];
                     for (int c = 0; c < COLUMNS; ++c) {
-                        const int place = at + c * LANES;
-                        from[c] = keys[place >> block_bits] + (place & (size - 1));
+                        const int place = at + c * LANES, offset = place & (size - 1);
+                        from[c] = keys[place >> block_bits] + offset;
+                        from[COLUMNS + c] = keys[(place + STRIP) >> block_bits] + offset;
                     }
-                    Kernels<T>::scores[p.rows - 1](scratch.queries + p.row * HEAD_STRIDE, from,
-                                                   size, call.kv.head_dim,
-                                                   scratch.scores + p.row * SCORE_STRIDE + at);
+                    Kernels<T>::scores(p.rows)(scratch.queries + p.row * HEAD_STRIDE, from, size,
+                                               call.kv.head_dim,
+                                               scratch.scores + p.row * SCORE_STRIDE + at);
                 }
             }
     }
