@@ -51,13 +51,6 @@ def serve(
     name: Annotated[
         str | None, typer.Option(help="What API users call the model; default: the run's name.")
     ] = None,
-    adapter: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="An adapter's folder and the name it is asked for by; may be repeated.",
-            metavar="NAME=FOLDER",
-        ),
-    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Most answers generated at once.")] = 16,
     queue: Annotated[
         int, typer.Option(min=0, help="Most answers that wait; beyond them requests get 429.")
@@ -136,7 +129,6 @@ def serve(
             threads=threads,
             weights=options.choice("--weights", weights, options.WEIGHTS),
             runner=options.choice("--runner", runner, options.RUNNERS),
-            adapters=options.adapters(adapter or ()),
         )
     )
     listener = options.bind(host, port)

@@ -169,9 +169,7 @@ class EngineLoop:
             return
         message: Message = {"type": "pieces", "time": now, "pieces": self._pieces}
         if counts:
-            stats = getattr(self._engine, "stats", None)
-            if stats is not None:
-                message["stats"] = asdict(stats())
+            message["stats"] = asdict(self._engine.stats())
             self._reported, self._idle = now, idle
         self._channel.send(message)
         self._pieces = []
@@ -184,9 +182,9 @@ def _piece(event: Any) -> Piece:
         logprob=event.logprob,
         ending=event.finish_reason,
         error=event.error,
-        top=tuple(getattr(event, "top", ())),
-        prompt_logprobs=getattr(event, "prompt_logprobs", None),
-        vector=getattr(event, "vector", None),
+        top=event.top,
+        prompt_logprobs=event.prompt_logprobs,
+        vector=getattr(event, "vector", None),  # only an embedder's have one
     )
 
 

@@ -1,13 +1,15 @@
 """The served model, as the engine process opens it and as the API process knows it."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lmwright.core.errors import LmwrightError
 from lmwright.core.files import read_json
+from lmwright.engine.stats import EngineStats
 from lmwright.serving.questions import proposed
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ class Engine(Protocol):
 
     def has_work(self) -> bool:
         """Whether a step would do or report anything."""
+
+    def stats(self) -> EngineStats:
+        """Counts of what it holds and has done."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,6 @@ class EngineOptions:
         threads: that compute; None: one for each core.
         weights: as_stored, fp32, bf16, int8 or int4; None: the engine's own choice.
         runner: auto, native or portable; None: the engine's own choice.
-        adapters: folders of adapters by the names that requests choose them by.
     """
 
     model: str
@@ -156,7 +160,6 @@ class EngineOptions:
     threads: int | None = None
     weights: str | None = None
     runner: str | None = None
-    adapters: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """For the command line of the engine process."""
@@ -169,11 +172,7 @@ class EngineOptions:
 
     def given(self) -> dict[str, Any]:
         """The arguments of `engine.LLM` that were given and not left to it."""
-        values = {
-            "weights": self.weights,
-            "runner": self.runner,
-            "adapters": dict(self.adapters) or None,
-        }
+        values = {"weights": self.weights, "runner": self.runner}
         return {name: value for name, value in values.items() if value is not None}
 
 
@@ -216,6 +215,9 @@ def _load_generator(folder: Path, options: EngineOptions) -> Loaded:
         folder,
         max_sequences=options.max_sequences,
         max_waiting=options.max_waiting,
+        # The API process bounds them, and tells whom it refuses to come again.
+        max_waiting_tokens=sys.maxsize,
+        threads=options.threads,
         **options.given(),
     )
     file = folder / "generation_config.json"
@@ -228,7 +230,7 @@ def _load_generator(folder: Path, options: EngineOptions) -> Loaded:
         chats=_chats(engine.tokenizer, generation, engine.model.config.eos_token_id),
         parameters=sum(weight.numel() for weight in engine.model.parameters()),
         questions=proposed(folder),
-        adapters=tuple(options.adapters),
+        runner=engine.describe(),
     )
 
 
@@ -236,9 +238,9 @@ def _load_embedder(folder: Path, options: EngineOptions) -> Loaded:
     from lmwright import models, tokens
     from lmwright.serving.vectors import VectorEngine
 
-    if options.adapters or options.weights not in (None, "as_stored"):
+    if options.weights not in (None, "as_stored"):
         raise LmwrightError(
-            f"{folder} gives vectors: it takes no adapters, and its weights as they are stored"
+            f"--weights {options.weights}: {folder} gives vectors, with its weights as stored"
         )
     model = models.load(folder, task="embedding")
     engine = VectorEngine(model, tokens.load(folder))

@@ -4,7 +4,7 @@ import errno
 import re
 import socket
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lmwright.core.duration import Duration
@@ -114,20 +114,3 @@ def choice(option: str, text: str | None, allowed: Sequence[str]) -> str | None:
     if text is not None and text not in allowed:
         raise LmwrightError(f"{option} {text}: it must be one of {', '.join(allowed)}")
     return text
-
-
-def adapters(given: Iterable[str]) -> dict[str, str]:
-    """Folders of adapters by name, from `NAME=FOLDER` each.
-
-    Raises:
-        LmwrightError: if one has another form, or two have one name.
-    """
-    folders: dict[str, str] = {}
-    for text in given:
-        name, separator, folder = text.partition("=")
-        if not (name and separator and folder):
-            raise LmwrightError(f"--adapter {text}: it must be NAME=FOLDER")
-        if name in folders:
-            raise LmwrightError(f"--adapter {text}: {name} is given twice")
-        folders[name] = folder
-    return folders

@@ -29,6 +29,8 @@ class VectorEvent:
     text: str = ""
     token_id: int | None = None
     logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+    prompt_logprobs: None = None
 
 
 class VectorEngine:
