@@ -1,5 +1,6 @@
 """The engine's own CPU kernels: a whole pass of a decoder in one native call."""
 
+import sys
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -27,7 +28,29 @@ def open_runner(
 ) -> "Runner":
     """A native runner for a model in memory.
 
+    Args:
+        model: a decoder on the CPU; must live on unchanged, since its embedding is read in place.
+        num_blocks: of the pool of keys and values.
+        block_size: positions of a block, 16 or 32.
+        weights: `as_stored`: as the model has them; else converted or quantised on load.
+        kv: how keys and values are kept; None: fp32 beside fp32 weights, else bf16.
+        threads: None: one for each core that this process may use.
+
     Raises:
-        NotCovered: with the reason.
+        NotCovered: with the reason: the family, the machine, or no object and no compiler.
     """
-    raise NotCovered("native kernels are not built yet")
+    if sys.platform != "linux":
+        raise NotCovered("native kernels are built on Linux only")
+    from lmwright.engine.native import coverage, library, runner
+
+    if (reason := coverage.covers_model(model)) is not None:
+        raise NotCovered(reason)
+    return runner.NativeRunner(
+        model,
+        library.load(),
+        num_blocks=num_blocks,
+        block_size=block_size,
+        weights=weights,
+        kv=kv,
+        threads=threads,
+    )

@@ -1,0 +1,157 @@
+"""From the sources in `src/` to shared objects, one for each instruction set.
+
+Imports nothing of ours, since the wheel's build hook loads it by its path.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+SOURCES = Path(__file__).with_name("src")
+SHIPPED = Path(__file__).with_name("objects")
+"""Where a wheel that was built beside a compiler has its objects."""
+
+INSTRUCTION_SETS = {
+    "avx512_vnni": "-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c",
+    "avx2": "-mavx2 -mfma -mf16c",
+}
+"""Best first: what the compiler is told. A processor must have all of it."""
+
+# Never -march=native: the object runs on other machines. Never -ffast-math: sums keep their order.
+_FLAGS = "-std=c++17 -O3 -shared -fPIC -pthread -fno-math-errno -Wl,-Bsymbolic"
+_CPU_NAMES = {"avx512vnni": "avx512_vnni"}  # as Linux spells what compilers spell otherwise
+_COMPILERS = ("c++", "g++", "clang++")
+_LONGEST_BUILD = 300  # seconds; a build takes 10 to 30
+
+
+class CannotBuild(Exception):
+    """Why there is no object, in one phrase."""
+
+
+def usable_sets(cpu_flags: frozenset[str] | None = None) -> list[str]:
+    """The instruction sets that this processor has, best first.
+
+    Args:
+        cpu_flags: as Linux lists them; None: this processor's.
+    """
+    given = _cpu_flags() if cpu_flags is None else cpu_flags
+    needed = {
+        name: {flag.removeprefix("-m") for flag in flags.split()}
+        for name, flags in INSTRUCTION_SETS.items()
+    }
+    return [
+        name for name, all_of in needed.items() if {_CPU_NAMES.get(f, f) for f in all_of} <= given
+    ]
+
+
+def find_object(instruction_set: str) -> Path:
+    """The shared object: the wheel's, or an earlier build's, or built now.
+
+    Raises:
+        CannotBuild: if there is none, and no compiler, or it fails.
+    """
+    shipped = SHIPPED / object_name(instruction_set)
+    if shipped.exists():
+        return shipped
+    compiler = find_compiler()
+    if compiler is None:
+        raise CannotBuild("there is no C++ compiler (install g++, or set CXX)")
+    folder = _cache_folder() / _digest(instruction_set, _version(compiler))
+    target = folder / object_name(instruction_set)
+    if target.exists():
+        return target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / "lock"):
+            if not target.exists():  # another process may have built it while this one waited
+                compile_object(compiler, instruction_set, target)
+    except OSError as error:
+        raise CannotBuild(f"{folder} cannot be written: {error.strerror}") from error
+    return target
+
+
+def object_name(instruction_set: str) -> str:
+    """File name of the object for the sources as they are."""
+    return f"lmwright-{instruction_set}-{_digest(instruction_set, '')}.so"
+
+
+def find_compiler() -> str | None:
+    """CXX of the environment, or the first of the usual names that there is."""
+    names = (os.environ["CXX"],) if os.environ.get("CXX") else _COMPILERS
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+def compile_object(compiler: str, instruction_set: str, target: Path) -> None:
+    """Build `target`, which appears when it is whole.
+
+    Raises:
+        CannotBuild: if the compiler fails, with its first error.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    files = [str(path) for path in sorted(SOURCES.glob("*.cpp"))]
+    flags = f"{_FLAGS} {INSTRUCTION_SETS[instruction_set]}".split()
+    try:
+        subprocess.run(
+            [compiler, *flags, *files, "-o", str(temporary)],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=_LONGEST_BUILD,
+        )
+        os.replace(temporary, target)
+    except subprocess.CalledProcessError as error:
+        lines = [line for line in error.stderr.splitlines() if "error" in line]
+        reason = lines[0] if lines else f"it ended with {error.returncode}"
+        raise CannotBuild(f"{compiler} cannot build the kernels: {reason}") from error
+    except subprocess.TimeoutExpired as error:
+        raise CannotBuild(f"{compiler} did not end in {_LONGEST_BUILD} s") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _cpu_flags() -> frozenset[str]:
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return frozenset()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("flags"):
+                return frozenset(line.partition(":")[2].split())
+    return frozenset()
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "lmwright" / "native"
+
+
+def _version(compiler: str) -> str:
+    try:
+        run = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CannotBuild(f"{compiler} does not run: {error}") from error
+    return run.stdout
+
+
+def _digest(instruction_set: str, compiler: str) -> str:
+    """Of everything that the object depends on."""
+    digest = hashlib.sha256(f"{_FLAGS} {INSTRUCTION_SETS[instruction_set]} {compiler}".encode())
+    for path in sorted([*SOURCES.glob("*.cpp"), *SOURCES.glob("*.h")]):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Wait until no other process builds; the kernel lets go if this one dies."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,34 @@
+"""Which models the native kernels can run."""
+
+from lmwright.models.config import TransformerConfig
+from lmwright.models.transformer import Decoder
+
+
+def covers(config: TransformerConfig) -> str | None:
+    """Why the kernels do not cover a family's config; None: they do."""
+    scaling = config.rope_scaling
+    reasons = {
+        "it is no plain decoder": config.architecture != "decoder" or config.head is not None,
+        "they have no mixture of experts": config.experts is not None,
+        "they have no relative position bias": config.positions == "relative",
+        "they have no token types": bool(config.token_type_vocab_size),
+        "dynamic rotary scaling changes with the longest sequence of a batch": (
+            config.positions == "rotary" and scaling is not None and scaling.kind == "dynamic"
+        ),
+        f"head_dim {config.head_dim} is no multiple of 8 up to 256": (
+            config.head_dim % 8 != 0 or config.head_dim > 256
+        ),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def covers_model(model: object) -> str | None:
+    """Why the kernels do not cover a model in memory; None: they may."""
+    if not isinstance(model, Decoder):
+        return f"{type(model).__name__} is no decoder"
+    if not model.has_output:
+        return "it has no output projection"
+    if (reason := covers(model.config)) is not None:
+        return reason
+    devices = {parameter.device.type for parameter in model.parameters()}
+    return None if devices == {"cpu"} else "its weights are not on the CPU"

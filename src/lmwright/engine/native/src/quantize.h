@@ -1,0 +1,44 @@
+// Activations of 8 bits: each group of 32 has a scale of its own, so that what else is in the batch
+// changes nothing. twin.py defines the arithmetic.
+#pragma once
+
+#include "vectors.h"
+
+namespace lmw {
+
+constexpr int GROUP = 32;
+
+struct Quantized {
+    int8_t* values;     // (rows, columns)
+    float* scales;      // (rows, columns / 32)
+    int32_t* offsets;   // (rows, columns / 32): -weight_offset * sum of the group's values
+    long columns, groups;
+    int weight_offset;  // of the weights that these meet: 128, or 8 for weights of 4 bits
+};
+
+// 32 floats -> group `group` of row `row`.
+inline void quantize_group(const float* x, const Quantized& to, long row, long group) {
+    f32v size = absolute(load(x));
+    for (int i = LANES; i < GROUP; i += LANES) size = maximum(size, absolute(load(x + i)));
+    const float most = largest(size);
+    // So small a group counts as zeros: 127 over its largest could be infinite.
+    const float inverse = most > 1e-30f ? 127.0f / most : 0.0f;
+    const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest whole number
+    int8_t* values = to.values + row * to.columns + group * GROUP;
+    i32v total = {};
+    for (int i = 0; i < GROUP; i += LANES) {
+        const f32v shifted = load(x + i) * inverse + magic;
+        const i32v whole = (i32v)shifted - (i32v)broadcast(magic);
+        total += whole;
+        const i8v narrow = __builtin_convertvector(whole, i8v);
+        std::memcpy(values + i, &narrow, sizeof narrow);
+    }
+    to.scales[row * to.groups + group] = most / 127.0f;
+    to.offsets[row * to.groups + group] = -to.weight_offset * sum(total);
+}
+
+inline void quantize_row(const float* x, const Quantized& to, long row) {
+    for (long group = 0; group < to.groups; ++group) quantize_group(x + group * GROUP, to, row, group);
+}
+
+}  // namespace lmw
