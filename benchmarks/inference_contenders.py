@@ -96,7 +96,15 @@ class Ours:
         from lmwright.engine import LLM
 
         torch.set_num_threads(spec.threads)
-        self.llm: Any = LLM(spec.path, max_sequences=16, prefix_caching=False, **spec.options)
+        # The portable runner would keep the weights as they are stored, whatever is asked for.
+        self.llm: Any = LLM(
+            spec.path,
+            max_sequences=16,
+            prefix_caching=False,
+            runner="native",
+            threads=spec.threads,
+            **spec.options,
+        )
         self.vocabulary = spec.vocabulary
 
     def run(self, task: Task, setting: Setting) -> Timing:

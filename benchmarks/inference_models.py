@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 
 VOCABULARY = 9_196
+SMALL_VOCABULARY = 1_024
+"""Of toys: learned in a second."""
 CONTEXT = 2_048
 
 
@@ -81,7 +83,8 @@ def _tokenizer(vocabulary: int):  # type: ignore[no-untyped-def]
     from lmwright.tokens.tokenizer import train
 
     texts = [topics[name] for name in sorted(topics)]
-    texts += [document.text for document in python_documents(3_000_000)]
+    if vocabulary > SMALL_VOCABULARY:
+        texts += [document.text for document in python_documents(3_000_000)]
     return train(texts, vocab_size=vocabulary)
 
 

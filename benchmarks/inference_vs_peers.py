@@ -13,6 +13,7 @@ Extras: `bench` (transformers, ctranslate2, openvino-genai), `bench-llama` (llam
 """
 
 import argparse
+import json
 import multiprocessing
 import statistics
 import subprocess
@@ -27,7 +28,17 @@ import machine_limits
 from common import Report, Row, alternate
 from inference_contenders import Process, Setting, Spec, Task, Timing, started
 from inference_floor import Floor, floor_of
-from inference_models import LARGE, MIDDLE, SHAPES, TOY, VOCABULARY, Formats, Shape, write_folder
+from inference_models import (
+    LARGE,
+    MIDDLE,
+    SHAPES,
+    SMALL_VOCABULARY,
+    TOY,
+    VOCABULARY,
+    Formats,
+    Shape,
+    write_folder,
+)
 from machine_limits import Limits
 
 from lmwright.core.device import physical_cores
@@ -82,9 +93,11 @@ def works(shape: Shape, *, toy: bool) -> list[Work]:
 def contenders(formats: Formats, bits: int, threads: int) -> list[Spec]:
     """Ours first, then the peers that have a format of so many bits."""
 
+    vocabulary = json.loads((formats.folder / "config.json").read_text())["vocab_size"]
+
     def spec(engine: str, path: Callable[[], Path], **options: str) -> Spec | None:
         try:
-            return Spec(engine, path(), VOCABULARY, threads, options)
+            return Spec(engine, path(), vocabulary, threads, options)
         except Exception as error:  # noqa: BLE001 - a converter that fails makes its peer absent
             print(f"  {engine}: absent, the model was not converted: {error}")
             return None
@@ -307,7 +320,8 @@ def main() -> int:
     settings: dict[int, dict[str, Setting]] = {bits: {} for bits in BITS}
     for shape in shapes:
         with tempfile.TemporaryDirectory() as scratch:
-            formats = Formats(write_folder(shape, Path(scratch, "model")))
+            words = SMALL_VOCABULARY if options.quick else VOCABULARY
+            formats = Formats(write_folder(shape, Path(scratch, "model"), vocabulary=words))
             for bits in _precisions(shape, options):
                 known = settings[bits] if shape in (MIDDLE, LARGE) else {}
                 report.rows += shape_rows(shape, bits, formats, limits, options, known)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from common import Report, Row, alternate
-from inference_models import MIDDLE, TOY, Formats, write_folder
+from inference_models import MIDDLE, SMALL_VOCABULARY, TOY, VOCABULARY, Formats, write_folder
 from serving_servers import MemoryWatch, Server, growth, ours, peers, running
 
 from lmwright.core.device import physical_cores
@@ -239,7 +239,8 @@ def main() -> int:
     report.settings |= {"round_seconds": plan.round_seconds, "threads": physical_cores()}
     with tempfile.TemporaryDirectory() as scratch:
         shape = TOY if options.quick else MIDDLE
-        formats = Formats(write_folder(shape, Path(scratch, "model")))
+        words = SMALL_VOCABULARY if options.quick else VOCABULARY
+        formats = Formats(write_folder(shape, Path(scratch, "model"), vocabulary=words))
         bench = Bench(plan, Path(scratch))
         report.rows += compare(bench, formats, report, check_soak=plan.soak_seconds > 0)
     report.show()
