@@ -8,6 +8,8 @@ from itertools import pairwise
 
 import pytest
 
+from lmwright.serving.keys import Keys
+
 pytestmark = pytest.mark.browser
 
 # No network but the server's: Chromium would otherwise talk to its maker at every start.
@@ -233,6 +235,29 @@ def test_answering_again_gives_a_greedy_model_some_chance(serve, scripted, open_
     wait_until(page, "document.querySelector('.meta').textContent.includes('temperature')")
     assert [request.params.temperature for request in engine.seen] == [0, 0.7]
     assert page.locator(".exchange").count() == 1
+
+
+def test_a_server_with_keys_gets_one_from_the_person(serve, scripted, open_page):
+    server = serve(scripted(), keys=Keys(["sk-of-this-person"]))
+    page = open_page(server, expect_errors=True)
+    page.wait_for_selector("#settings[open]")
+    field = page.get_by_label("API key")
+    assert field.is_visible()
+    assert page.evaluate("document.activeElement.name") == "key"
+    assert field.get_attribute("type") == "password"
+    field.fill("sk-wrong-one")
+    page.keyboard.press("Escape")
+    ask(page, "Hi")
+    page.wait_for_selector(".failure:not([hidden])")
+    page.wait_for_selector("#settings[open]")
+    field.fill("sk-of-this-person")
+    page.keyboard.press("Escape")
+    page.click(".retry")
+    page.wait_for_selector(".below:not([hidden])")
+    assert page.text_content(".answer") == "Hello there."
+    page.reload()
+    page.wait_for_selector("#model[data-state=ready]")
+    assert not page.evaluate("document.querySelector('#settings').open"), "it is remembered"
 
 
 def test_settings_reach_the_engine_and_are_kept(serve, scripted, open_page, eventually):
