@@ -115,6 +115,9 @@ def test_a_damaged_model_is_refused(run_folder, tmp_path):
         ({"drain": "soon"}, "--drain"),
         ({"drain": "10 steps"}, "--drain"),
         ({"metrics_prefix": "a-b"}, "--metrics-prefix"),
+        ({"request_timeout": "5 tokens"}, "--request-timeout"),
+        ({"weights": "int3"}, "--weights"),
+        ({"runner": "fast"}, "--runner"),
     ],
 )
 def test_an_impossible_option_is_refused(options, named):
@@ -129,6 +132,15 @@ def test_the_verb_is_offered_without_loading_torch_or_the_web():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_api_process_does_without_torch_and_the_engine_process_without_the_web():
+    api = "lmwright.serving.launch, lmwright.serving.tracing, lmwright.tokens.encoding"
+    for modules, foreign in ((api, "torch"), ("lmwright.serving.engine_process", "fastapi")):
+        code = f"import sys, {modules}; print({foreign!r} in sys.modules)"
+        arguments = [sys.executable, "-c", code]
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+        assert done.stdout.strip() == "False", done.stderr
 
 
 def test_a_model_is_called_by_its_runs_name(run_folder, monkeypatch):
