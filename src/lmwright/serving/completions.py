@@ -36,7 +36,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 def _responses(chunk: str) -> dict[int | str, dict[str, Any]]:
-    stream = {"schema": {"type": "string", "description": f"`data:` lines, each a {chunk}"}}
+    # Without a type: readers of such documents differ on whether that is the whole or an event.
+    stream = {"schema": {"description": f"`data:` lines, each a {chunk}"}}
     ok = {"description": "The answer, or its events.", "content": {"text/event-stream": stream}}
     return {200: ok, **ERRORS}
 
