@@ -2,7 +2,7 @@
 
 import heapq
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,9 +83,12 @@ class LLM:
         max_batch_tokens: most tokens of one pass.
         speculation: guesses tokens that the model then only checks.
         threads: of the native runner; None: its own choice.
+        adapters: name -> folder of a LoRA adapter as PEFT saves it; a request names the one it
+            wants, and requests with different ones share passes. PyTorch computes them.
 
     Raises:
-        LmwrightError: if there is no such model, or it cannot be read, or a bound is not positive.
+        LmwrightError: if there is no such model or adapter, or it cannot be read, or a bound is
+            not positive.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class LLM:
         max_batch_tokens: int = MAX_BATCH_TOKENS,
         speculation: Proposer | None = None,
         threads: int | None = None,
+        adapters: Mapping[str, str | Path] | None = None,
     ) -> None:
         from lmwright.compression.weights import load
 
@@ -112,8 +116,12 @@ class LLM:
         model = load(folder, dtype=dtype)
         model.eval()
         blocks = kv_blocks or usual_blocks(model, max_sequences, kv)
-        opened = open_runner(model, runner, blocks, weights=weights, kv=kv, threads=threads)
-        self._setup(model, tokens.load(folder), bounds, max_waiting, max_waiting_tokens)
+        opened = open_runner(
+            model, runner, blocks, weights=weights, kv=kv, threads=threads, adapters=adapters
+        )
+        self._setup(
+            model, tokens.load(folder), bounds, max_waiting, max_waiting_tokens, adapters or ()
+        )
         self._live = False
         self._generation = Generation(
             opened,
@@ -159,9 +167,11 @@ class LLM:
         bounds: _Bounds,
         max_waiting: int,
         max_waiting_tokens: int,
+        adapters: Iterable[str] = (),
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
+        self.adapters: tuple[str, ...] = tuple(adapters)
         self.max_sequences = bounds.max_sequences
         self.max_waiting = max_waiting
         self.max_waiting_tokens = max_waiting_tokens
@@ -329,8 +339,8 @@ class LLM:
                 del self._boxes[sequence.request_id]
 
     def _reader(self) -> Reader:
-        config = self.model.config
-        return Reader(self.tokenizer, config.vocab_size, self.context_length, self.end_ids)
+        vocab_size = self.model.config.vocab_size
+        return Reader(self.tokenizer, vocab_size, self.context_length, self.end_ids, self.adapters)
 
     def _generation_for(self, sequences: list[Sequence]) -> Generation:
         """Where a call's sequences run: with live weights nothing may be left of earlier calls."""

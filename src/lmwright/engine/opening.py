@@ -1,6 +1,8 @@
 """Which runner runs a model, and how many blocks it has."""
 
 import logging
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -13,6 +15,7 @@ from lmwright.engine.native import KeyValues, NotCovered, Weights
 from lmwright.engine.runner import BLOCK_SIZE, PortableRunner
 from lmwright.models.accounting import kv_bytes_per_token
 from lmwright.models.transformer import Decoder
+from lmwright.tuning.lora import MultiLora
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,7 @@ def open_runner(
     weights: Weights,
     kv: KeyValues | None,
     threads: int | None,
+    adapters: Mapping[str, str | Path] | None = None,
 ) -> Runner:
     """The native runner where it covers the model, else the portable one.
 
@@ -41,13 +45,17 @@ def open_runner(
         weights: how weights lie in memory.
         kv: how keys and values lie in memory; None: the runner's own choice.
         threads: of the native runner; None: its own choice.
+        adapters: name -> PEFT folder.
 
     Raises:
-        LmwrightError: if the native runner is insisted on, and does not cover the model.
+        LmwrightError: if the native runner is insisted on, and does not cover the model; or an
+            adapter cannot be read, or is not this model's.
     """
     why = "asked for"
     if kind != "portable":
         try:
+            if adapters:
+                raise NotCovered("the native runner has no low-rank adapters")
             runner = native.open_runner(
                 model,
                 num_blocks=num_blocks,
@@ -66,7 +74,9 @@ def open_runner(
         else:
             log.info("runner: %s", runner.describe())
             return runner
-    portable = PortableRunner(_with_weights(model, weights), num_blocks, stored=kv, why=why)
+    model = _with_weights(model, weights)
+    lora = MultiLora(model, adapters) if adapters else None
+    portable = PortableRunner(model, num_blocks, stored=kv, lora=lora, why=why)
     log.info("runner: %s", portable.describe())
     return portable
 

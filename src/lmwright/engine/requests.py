@@ -39,12 +39,14 @@ class Reader:
         vocab_size: V of the model.
         context_length: most tokens of prompt and answer together.
         end_ids: tokens that end an answer.
+        adapters: names of those that the model has.
     """
 
     tokenizer: Tokenizer
     vocab_size: int
     context_length: int
     end_ids: frozenset[int]
+    adapters: Items[str] = ()
 
     def sequence(
         self, prompt: Prompt, params: SamplingParams, request_id: int, *, streaming: bool
@@ -62,8 +64,11 @@ class Reader:
                 parameters name a token that is not, there is no such adapter, or the constraint
                 cannot be followed.
         """
-        if params.adapter is not None:
-            raise LmwrightError(f"this engine has no adapter named {params.adapter}")
+        if params.adapter is not None and params.adapter not in self.adapters:
+            raise LmwrightError(
+                f"this engine has no adapter named {params.adapter}",
+                hint=f"it has: {', '.join(self.adapters) or 'none'}",
+            )
         params.check_vocabulary(self.vocab_size)
         ids = self._prompt_ids(prompt, params)
         limit = min(params.max_tokens, self.context_length - len(ids))

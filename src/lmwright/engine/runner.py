@@ -11,6 +11,7 @@ from lmwright.engine.batch import Batch
 from lmwright.engine.native import KeyValues
 from lmwright.engine.paged_cache import PagedCache
 from lmwright.models.transformer import Decoder
+from lmwright.tuning.lora import MultiLora
 
 # Small blocks share more of a prefix and waste less at a sequence's end. Positions are gathered one
 # by one, so larger ones would save nothing here.
@@ -54,6 +55,7 @@ class PortableRunner:
         num_blocks: of the cache.
         block_size: positions of a block.
         stored: how keys and values are kept; None: as the model computes them.
+        lora: the adapters that batches may name; they are on the model.
         why: why nothing faster runs the model, for the log.
     """
 
@@ -64,19 +66,24 @@ class PortableRunner:
         block_size: int = BLOCK_SIZE,
         *,
         stored: KeyValues | None = None,
+        lora: MultiLora | None = None,
         why: str = "",
     ) -> None:
         self.model = model
         self.num_blocks = num_blocks
         self.block_size = block_size
         self._cache = PagedCache(num_blocks, block_size, stored=stored)
+        self._lora = lora
         self._why = why
 
     def forward(self, batch: Batch) -> Tensor:
         """See `Runner.forward`."""
-        assert batch.adapters is None, "the model's own modules know no adapters"
         device = self.model.output_weight.device
-        with generating(self.model), self._cache.reading(batch, device):
+        with (
+            generating(self.model),
+            self._adapted(batch),
+            self._cache.reading(batch, device),
+        ):
             hidden = self.model.hidden_states(
                 batch.token_ids[None].to(device),
                 position_ids=batch.positions[None].to(device),
@@ -87,10 +94,20 @@ class PortableRunner:
                 hidden = hidden[batch.logit_rows.to(device)]
             return self.model.project(hidden).float()
 
+    def _adapted(self, batch: Batch) -> contextlib.AbstractContextManager[None]:
+        """Each token with its sequence's adapter."""
+        if batch.adapters is None:
+            return contextlib.nullcontext()
+        assert self._lora is not None, "adapters that nobody has read"
+        counts = batch.query_starts.diff().tolist()
+        owned = zip(batch.adapters, counts, strict=True)
+        return self._lora.selected([name for name, count in owned for _ in range(count)])
+
     def describe(self) -> str:
         """See `Runner.describe`."""
         weight = self.model.output_weight
         dtype = str(weight.dtype).removeprefix("torch.")
         cache = f", {self._cache.stored} cache" if self._cache.stored else ""
+        names = f", adapters {', '.join(self._lora.names)}" if self._lora else ""
         because = f" ({self._why})" if self._why else ""
-        return f"portable eager {dtype} on {weight.device.type}{cache}{because}"
+        return f"portable eager {dtype} on {weight.device.type}{cache}{names}{because}"
