@@ -13,7 +13,9 @@ namespace paged {
 // enough arithmetic that their way from the second-level cache does not count.
 constexpr int TILE_ROWS = 48;
 inline int group_of(const AttentionCall& call) { return call.heads / call.kv.kv_heads; }
-inline int queries_per_tile(const AttentionCall& call) { return std::max(1, TILE_ROWS / group_of(call)); }
+inline int queries_per_tile(const AttentionCall& call) {
+    return std::max(1, TILE_ROWS / group_of(call));
+}
 
 // Some queries in a row of one sequence, with all heads that read one key/value head.
 struct Tile {
@@ -47,8 +49,8 @@ void each_tile(const AttentionCall& call, const Visit& visit) {
 
 // A query and one of its heads.
 struct Row {
-    int place;         // the query's position
-    int head;          // of all query heads
+    int place;          // the query's position
+    int head;           // of all query heads
     const float* from;  // its K numbers
     float* to;
     RowState state, next;  // of the chunks so far, of the chunk at hand

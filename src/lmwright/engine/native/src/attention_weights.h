@@ -65,7 +65,8 @@ inline RowState weigh(float* scores, const RowRule& rule) {
 
 // Add the next chunk's result to that of the chunks before it. Where the row saw nothing in one of
 // the two, the other comes out unchanged to the bit (factors 0 and 1).
-inline void merge(RowState& state, float* sums, const RowState& next, const float* part, int columns) {
+inline void merge(RowState& state, float* sums, const RowState& next, const float* part,
+                  int columns) {
     const float largest = next.largest > state.largest ? next.largest : state.largest;
     const f32v before = weight_of(broadcast(state.largest - largest));
     const f32v after = weight_of(broadcast(next.largest - largest));
