@@ -51,6 +51,13 @@ def serve(
     name: Annotated[
         str | None, typer.Option(help="What API users call the model; default: the run's name.")
     ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FOLDER",
+            help="LoRA adapter in PEFT's format, chosen as model NAME; may be repeated.",
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Most answers generated at once.")] = 16,
     queue: Annotated[
         int, typer.Option(min=0, help="Most answers that wait; beyond them requests get 429.")
@@ -121,6 +128,7 @@ def serve(
     if admin_key:
         access.check_key(admin_key)
     origins = access.allowed_origins(allow_origin or ())
+    public = options.public_name(model) if name is None else name
     starter = Starter(
         EngineOptions(
             model=model,
@@ -129,10 +137,10 @@ def serve(
             threads=threads,
             weights=options.choice("--weights", weights, options.WEIGHTS),
             runner=options.choice("--runner", runner, options.RUNNERS),
+            adapters=options.adapters(adapter or (), public),
         )
     )
     listener = options.bind(host, port)
-    public = options.public_name(model) if name is None else name
     lines.say(f"Loading {public} ...")
     # The engine process imports torch while this one imports the web framework.
     starter.start_early()

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -152,6 +152,7 @@ class EngineOptions:
         threads: that compute; None: one for each core.
         weights: as_stored, fp32, bf16, int8 or int4; None: the engine's own choice.
         runner: auto, native or portable; None: the engine's own choice.
+        adapters: name -> folder of a LoRA adapter.
     """
 
     model: str
@@ -160,6 +161,7 @@ class EngineOptions:
     threads: int | None = None
     weights: str | None = None
     runner: str | None = None
+    adapters: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """For the command line of the engine process."""
@@ -218,6 +220,7 @@ def _load_generator(folder: Path, options: EngineOptions) -> Loaded:
         # The API process bounds them, and tells whom it refuses to come again.
         max_waiting_tokens=sys.maxsize,
         threads=options.threads,
+        adapters=options.adapters,
         **options.given(),
     )
     file = folder / "generation_config.json"
@@ -230,6 +233,7 @@ def _load_generator(folder: Path, options: EngineOptions) -> Loaded:
         chats=_chats(engine.tokenizer, generation, engine.model.config.eos_token_id),
         parameters=sum(weight.numel() for weight in engine.model.parameters()),
         questions=proposed(folder),
+        adapters=engine.adapters,
         runner=engine.describe(),
     )
 
@@ -242,6 +246,8 @@ def _load_embedder(folder: Path, options: EngineOptions) -> Loaded:
         raise LmwrightError(
             f"--weights {options.weights}: {folder} gives vectors, with its weights as stored"
         )
+    if options.adapters:
+        raise LmwrightError(f"--adapter: {folder} gives vectors, and adapters are for text")
     model = models.load(folder, task="embedding")
     engine = VectorEngine(model, tokens.load(folder))
     parameters = sum(weight.numel() for weight in model.parameters())

@@ -79,6 +79,32 @@ def public_name(name: str) -> str:
     return path.parent.name if inside_run else path.name
 
 
+def adapters(texts: Sequence[str], model: str) -> dict[str, str]:
+    """Names and folders of adapters that are given as NAME=FOLDER.
+
+    Args:
+        texts: as they were given.
+        model: what API users call the model itself.
+
+    Raises:
+        LmwrightError: if one is not NAME=FOLDER, a name is taken, or a folder is not an adapter's.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, _, folder = text.partition("=")
+        if not name or not folder:
+            raise LmwrightError(f"--adapter {text}: it must be NAME=FOLDER")
+        if name == model or name in found:
+            raise LmwrightError(
+                f"--adapter {text}: {name} is the name of something else already",
+                hint="requests choose by name: give each a name of its own",
+            )
+        if not (Path(folder) / "adapter_config.json").is_file():
+            raise LmwrightError(f"--adapter {text}: the folder has no adapter_config.json")
+        found[name] = folder
+    return found
+
+
 def seconds(option: str, text: str) -> float:
     """A length of time given on the command line.
 
