@@ -419,3 +419,35 @@ def test_a_request_whose_scores_are_not_numbers_leaves_later_ones_alone(tiny_mod
     assert [event.finish_reason for event in bad] == ["error"]
     for request in requests[1:]:
         assert [e.token_id for e in events if e.request_id == request] == alone.token_ids
+
+
+def test_beam_search_finds_the_answer_of_transformers(model_folder, random_prompts):
+    reference = transformers.AutoModelForCausalLM.from_pretrained(model_folder)
+    llm = LLM(model_folder)
+    llm.end_ids = frozenset(range(0, 320, 5))  # many, so that answers of a random model do end
+    reasons = set()
+    for prompt in random_prompts(8, seed=6, longest=20):
+        text = reference.generate(
+            torch.tensor([prompt]),
+            do_sample=False,
+            num_beams=4,
+            length_penalty=0.0,
+            early_stopping=False,
+            max_new_tokens=10,
+            eos_token_id=sorted(llm.end_ids),
+            pad_token_id=0,
+        )
+        answer = text[0, len(prompt) :].tolist()
+        expected = [token for token in answer if token not in llm.end_ids]  # only the last may be
+
+        found = llm.beam_search(prompt, beams=4, max_tokens=10)
+
+        assert found.token_ids == expected
+        assert found.text == llm.tokenizer.decode(expected)
+        assert found.finish_reason == ("length" if len(expected) == 10 else "stop")
+        reasons.add(found.finish_reason)
+    assert "stop" in reasons
+    # At most what the context leaves, as with `generate`.
+    assert len(llm.beam_search([5] * 90, beams=2).token_ids) <= 6
+    with pytest.raises(LmwrightError, match="at most"):
+        llm.beam_search([5] * 96, beams=2)

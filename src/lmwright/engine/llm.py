@@ -1,23 +1,23 @@
 """The engine's front: open a model, give it prompts, get answers whole or as they grow."""
 
-import heapq
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from lmwright import tokens
 from lmwright.core.errors import LmwrightError
-from lmwright.core.files import read_json
+from lmwright.engine.beam_search import continue_text
+from lmwright.engine.bounds import Bounds, QueueFull
+from lmwright.engine.callers import Callers, Delta
 from lmwright.engine.generation import Generation
 from lmwright.engine.native import KeyValues, Weights
-from lmwright.engine.opening import RunnerKind, blocks_for, open_runner, usual_blocks
+from lmwright.engine.opening import RunnerKind, open_runner, usual_blocks
 from lmwright.engine.params import SamplingParams
-from lmwright.engine.requests import Completion, Prompt, Reader, as_ids, raise_if_failed
-from lmwright.engine.runner import PortableRunner
+from lmwright.engine.requests import Completion, Prompt, Reader, end_ids, folder_end_ids
+from lmwright.engine.runner import generating
 from lmwright.engine.sequence import Event, FinishReason, Sequence
 from lmwright.engine.speculation import Proposer
 from lmwright.engine.stats import EngineStats
@@ -32,36 +32,6 @@ Message = Mapping[str, str]
 
 # Tokens of one pass: enough to keep a machine busy, and its activations stay in tens of megabytes.
 MAX_BATCH_TOKENS = 2048
-
-
-class QueueFull(LmwrightError):
-    """More requests wait than the engine accepts; try again when some have finished."""
-
-
-@dataclass(frozen=True)
-class Delta:
-    """A piece of an answer that is being generated."""
-
-    text: str
-    token_ids: list[int]
-    finish_reason: FinishReason | None
-
-
-@dataclass(frozen=True)
-class _Bounds:
-    """How much runs at once."""
-
-    max_sequences: int
-    max_batch_tokens: int
-    prefix_caching: bool
-    kv_blocks: int | None
-    proposer: Proposer | None
-
-    def __post_init__(self) -> None:
-        for name in ("max_sequences", "max_batch_tokens", "kv_blocks"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise LmwrightError(f"{name}={value}: it must be at least 1")
 
 
 class LLM:
@@ -111,7 +81,15 @@ class LLM:
     ) -> None:
         from lmwright.compression.weights import load
 
-        bounds = _Bounds(max_sequences, max_batch_tokens, prefix_caching, kv_blocks, speculation)
+        bounds = Bounds(
+            max_sequences,
+            max_waiting,
+            max_waiting_tokens,
+            max_batch_tokens,
+            kv_blocks,
+            prefix_caching,
+            speculation,
+        )
         folder = find_model(str(name))
         model = load(folder, dtype=dtype)
         model.eval()
@@ -119,18 +97,10 @@ class LLM:
         opened = open_runner(
             model, runner, blocks, weights=weights, kv=kv, threads=threads, adapters=adapters
         )
-        self._setup(
-            model, tokens.load(folder), bounds, max_waiting, max_waiting_tokens, adapters or ()
-        )
+        self._setup(model, tokens.load(folder), bounds, adapters or ())
+        self.end_ids |= folder_end_ids(folder)
         self._live = False
-        self._generation = Generation(
-            opened,
-            max_sequences=max_sequences,
-            max_batch_tokens=max_batch_tokens,
-            prefix_caching=prefix_caching,
-            proposer=speculation,
-        )
-        self.end_ids |= _generation_end_ids(folder / "generation_config.json")
+        self._generation = bounds.generation(opened, prefix_caching=prefix_caching)
 
     @classmethod
     def from_model(
@@ -152,36 +122,31 @@ class LLM:
         state and all global random generators are as they were after every call.
         """
         llm = cls.__new__(cls)
-        bounds = _Bounds(max_sequences, max_batch_tokens, prefix_caching, kv_blocks, speculation)
-        llm._setup(model, tokenizer, bounds, max_waiting, max_waiting_tokens)
+        bounds = Bounds(
+            max_sequences,
+            max_waiting,
+            max_waiting_tokens,
+            max_batch_tokens,
+            kv_blocks,
+            prefix_caching,
+            speculation,
+        )
+        llm._setup(model, tokenizer, bounds)
         llm._live = True
-        # Between two steps weights may change: nothing that one request computed is another's.
-        blocks = kv_blocks or usual_blocks(model, max_sequences, None)
-        llm._generation = llm._over_live_weights(blocks, prefix_caching=False)
+        llm._generation = bounds.live_generation(model)
         return llm
 
     def _setup(
-        self,
-        model: Decoder,
-        tokenizer: Tokenizer,
-        bounds: _Bounds,
-        max_waiting: int,
-        max_waiting_tokens: int,
-        adapters: Iterable[str] = (),
+        self, model: Decoder, tokenizer: Tokenizer, bounds: Bounds, adapters: Iterable[str] = ()
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.adapters: tuple[str, ...] = tuple(adapters)
         self.max_sequences = bounds.max_sequences
-        self.max_waiting = max_waiting
-        self.max_waiting_tokens = max_waiting_tokens
         self._bounds = bounds
-        # A chat model ends its turn with one token, a base model its document with another.
-        ends = {*as_ids(model.config.eos_token_id), tokenizer.eos_token_id}
-        self.end_ids = frozenset(ends | set(as_ids(tokenizer.end_of_turn_id)))
+        self.end_ids = end_ids(model.config, tokenizer)
         self._ids = itertools.count()
-        self._events: list[Event] = []  # of requests of `add`, to be told by `step`
-        self._boxes: dict[int, list[Event]] = {}  # of requests whose callers wait for them
+        self._callers = Callers()
 
     @property
     def context_length(self) -> int:
@@ -235,7 +200,7 @@ class LLM:
             reader.sequence(prompt, p, next(self._ids), streaming=bool(p.stop))
             for prompt, p in zip(prompts, each, strict=True)
         ]
-        self._finish(self._generation_for(sequences), sequences)
+        self._callers.finish(self._generation_for(sequences), sequences)
         return [reader.completion(sequence) for sequence in sequences]
 
     def chat(
@@ -260,24 +225,40 @@ class LLM:
             LmwrightError: as `generate`, at once and not at the first piece.
         """
         sequence = self._reader().sequence(prompt, params, next(self._ids), streaming=True)
-        return self._stream(sequence)
+        return self._callers.stream(self._generation_for([sequence]), sequence)
 
-    def _stream(self, sequence: Sequence) -> Iterator[Delta]:
-        generation = self._generation_for([sequence])
-        box = self._boxes[sequence.request_id] = []
-        generation.add(sequence)
-        try:
-            while box or sequence.finish_reason is None:
-                if not box:
-                    self._advance(generation, paced=True)
-                events, box[:] = list(box), []
-                for event in events:
-                    raise_if_failed(event.error)
-                    ids = [] if event.token_id is None else [event.token_id]
-                    yield Delta(event.text, ids, event.finish_reason)
-        finally:
-            generation.abort(sequence.request_id, report=False)
-            del self._boxes[sequence.request_id]
+    def beam_search(
+        self, prompt: Prompt, *, beams: int = 4, max_tokens: int = 128, length_penalty: float = 0.0
+    ) -> Completion:
+        """The best answer that `beams` candidates at a time lead to.
+
+        PyTorch computes it, with the weights of `model`, in memory of its own and without adapters.
+
+        Args:
+            prompt: text, or token ids.
+            beams: candidates that are followed at once.
+            max_tokens: of the answer at most.
+            length_penalty: alpha of `beam_search.penalty`, at least 0; larger: longer answers.
+
+        Returns:
+            Its `token_ids` are without the token that ended it.
+
+        Raises:
+            LmwrightError: as `generate`, or if a setting is out of range.
+        """
+        params = SamplingParams(max_tokens=max_tokens)
+        start = self._reader().sequence(prompt, params, next(self._ids), streaming=False)
+        with generating(self.model):
+            ids = continue_text(
+                self.model,
+                start.prompt_ids,
+                end_ids=sorted(self.end_ids),
+                max_tokens=start.limit,
+                beams=beams,
+                length_penalty=length_penalty,
+            )
+        reason: FinishReason = "length" if len(ids) == start.limit else "stop"
+        return Completion(self.tokenizer.decode(ids), ids, None, reason)
 
     def add(self, prompt: Prompt, params: SamplingParams) -> int:
         """Queue a request for `step`; return its id.
@@ -287,27 +268,15 @@ class LLM:
             QueueFull: if too many requests, or tokens of them, wait already.
         """
         waiting = self._generation.scheduler.waiting
-        if len(waiting) >= self.max_waiting:
-            raise QueueFull(
-                f"{self.max_waiting} requests are waiting already",
-                hint="try again when some have finished, or raise max_waiting",
-            )
+        self._bounds.check_queue(waiting)
         sequence = self._reader().sequence(prompt, params, next(self._ids), streaming=True)
-        tokens_waiting = sum(len(other.ids) for other in waiting)
-        if waiting and tokens_waiting + len(sequence.ids) > self.max_waiting_tokens:
-            raise QueueFull(
-                f"requests with {tokens_waiting} tokens are waiting already",
-                hint="try again when some have finished, or raise max_waiting_tokens",
-            )
+        self._bounds.check_queue(waiting, len(sequence.ids))
         self._generation.add(sequence)
         return sequence.request_id
 
     def step(self) -> list[Event]:
         """Give each running request its next token, and read prompts as far as that allows."""
-        if not self._events:
-            self._advance(self._generation, paced=True)
-        events, self._events = self._events, []
-        return events
+        return self._callers.step(self._generation)
 
     def abort(self, request_id: int) -> None:
         """Withdraw a request; the next step reports it. Unknown or finished: no effect."""
@@ -315,28 +284,7 @@ class LLM:
 
     def has_work(self) -> bool:
         """Whether a step would do or report anything."""
-        return bool(self._events) or self._generation.has_work
-
-    def _advance(self, generation: Generation, *, paced: bool) -> None:
-        for event in generation.step(paced=paced):
-            self._boxes.get(event.request_id, self._events).append(event)
-
-    def _finish(self, generation: Generation, sequences: list[Sequence]) -> None:
-        """Run until all of these are finished; others that are under way go on beside them."""
-        unread: list[Event] = []  # the sequences themselves remember all that is needed
-        self._boxes |= dict.fromkeys([s.request_id for s in sequences], unread)
-        for sequence in sequences:
-            generation.add(sequence)
-        try:
-            left = len(sequences)
-            while left:
-                self._advance(generation, paced=False)
-                left -= sum(event.finish_reason is not None for event in unread)
-                unread.clear()
-        finally:
-            for sequence in sequences:
-                generation.abort(sequence.request_id, report=False)
-                del self._boxes[sequence.request_id]
+        return self._callers.unread or self._generation.has_work
 
     def _reader(self) -> Reader:
         vocab_size = self.model.config.vocab_size
@@ -346,24 +294,4 @@ class LLM:
         """Where a call's sequences run: with live weights nothing may be left of earlier calls."""
         if not self._live:
             return self._generation
-        if self._bounds.kv_blocks is not None:
-            return self._over_live_weights(self._bounds.kv_blocks, self._bounds.prefix_caching)
-        needs = [blocks_for(len(s.ids) + s.limit) for s in sequences]
-        blocks = sum(heapq.nlargest(self.max_sequences, needs))
-        return self._over_live_weights(max(blocks, 1), self._bounds.prefix_caching)
-
-    def _over_live_weights(self, blocks: int, prefix_caching: bool) -> Generation:
-        return Generation(
-            PortableRunner(self.model, blocks, why="live weights"),
-            max_sequences=self.max_sequences,
-            max_batch_tokens=self._bounds.max_batch_tokens,
-            prefix_caching=prefix_caching,
-            proposer=self._bounds.proposer,
-        )
-
-
-def _generation_end_ids(path: Path) -> frozenset[int]:
-    """The end tokens that a folder's `generation_config.json` names, if it has one."""
-    if not path.exists():
-        return frozenset()
-    return frozenset(as_ids(read_json(path).get("eos_token_id")))
+        return self._bounds.live_generation(self.model, sequences)

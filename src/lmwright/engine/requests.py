@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from pathlib import Path
 
 from lmwright.core.errors import LmwrightError
+from lmwright.core.files import read_json
 from lmwright.engine.params import SamplingParams
 from lmwright.engine.sampling import Matcher, SamplingState
 from lmwright.engine.sequence import FinishReason, PromptLogprob, Sequence, Top
 from lmwright.engine.stopping import AnswerText
+from lmwright.models.config import TransformerConfig
 from lmwright.tokens.tokenizer import Tokenizer
 
 Prompt = str | Items[int]
@@ -150,3 +153,20 @@ def as_ids(value: int | Items[int] | None) -> tuple[int, ...]:
     if value is None:
         return ()
     return (value,) if isinstance(value, int) else tuple(value)
+
+
+def end_ids(config: TransformerConfig, tokenizer: Tokenizer) -> frozenset[int]:
+    """The tokens that end a model's answers.
+
+    A chat model ends its turn with one token, a base model its document with another.
+    """
+    ends = {*as_ids(config.eos_token_id), tokenizer.eos_token_id}
+    return frozenset(ends | set(as_ids(tokenizer.end_of_turn_id)))
+
+
+def folder_end_ids(folder: Path) -> frozenset[int]:
+    """Those that a model folder's `generation_config.json` names besides, if it has one."""
+    path = folder / "generation_config.json"
+    if not path.exists():
+        return frozenset()
+    return frozenset(as_ids(read_json(path).get("eos_token_id")))
