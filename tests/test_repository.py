@@ -139,8 +139,10 @@ PAGES += sorted((REPOSITORY / "docs").rglob("*.md"))
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
 def test_a_page_names_only_commands_and_files_that_exist(page):
     text = page.read_text(encoding="utf-8")
-    verbs = {command.name for command in make_app().registered_commands}
-    assert set(re.findall(r"lmwright ([a-z]+)\b", "\n".join(console_lines(text)))) <= verbs
+    groups = verb_groups()
+    words = re.findall(r"lmwright ([a-z]+)(?: ([a-z]+))?\b", "\n".join(console_lines(text)))
+    assert {verb for verb, _ in words} <= groups[""] | groups.keys()
+    assert [(group, verb) for group, verb in words if verb not in groups.get(group, {verb})] == []
     makefile = (REPOSITORY / "Makefile").read_text()
     targets = set(re.findall(r"^\$ make ([a-z-]+)", text, re.MULTILINE))
     assert [target for target in targets if f"\n{target}:" not in makefile] == []
@@ -149,6 +151,16 @@ def test_a_page_names_only_commands_and_files_that_exist(page):
     assert recipes <= known
     links = [link for link in re.findall(r"\]\(([^)#\s]+)\)", text) if "://" not in link]
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def verb_groups() -> dict[str, set[str]]:
+    """The command line's verbs, under "", and those of each group, under its name."""
+    app = make_app()
+    groups = {group.name: group.typer_instance for group in app.registered_groups}
+    return {
+        name: {command.name for command in its.registered_commands}
+        for name, its in {"": app, **groups}.items()
+    }
 
 
 def console_lines(text: str) -> list[str]:
