@@ -145,8 +145,8 @@ def batch(
     positions = [n + i for n, tokens in pieces for i in range(len(tokens))]
     tables = [[slot * 8 + 7 - i for i in range(8)] for slot in slots]
     return Batch(
-        token_ids=torch.tensor([token for _, tokens in pieces for token in tokens]),
-        positions=torch.tensor(positions),
+        token_ids=torch.tensor([token for _, tokens in pieces for token in tokens]).long(),
+        positions=torch.tensor(positions).long(),
         query_starts=torch.tensor(starts, dtype=torch.int32),
         context_lengths=torch.tensor([n + len(t) for n, t in pieces], dtype=torch.int32),
         block_tables=torch.tensor(tables, dtype=torch.int32),

@@ -120,6 +120,16 @@ def test_joined_layers_stand_side_by_side(kernels):
     assert relative(ours, expected) <= 1e-5
 
 
+@pytest.mark.parametrize(("bits", "most"), [(8, 0.012), (4, 0.1)])
+def test_a_vocabulary_in_integers_scores_nearly_the_same(kernels, bits, most):
+    weight, hidden = random(1000, 256), random(8, 256, seed=2)
+
+    logits = multiply(kernels, pack(Source(*quantize_rows(weight, Grid(bits, 32)), bits)), hidden)
+
+    expected = hidden @ weight.T
+    assert (logits - expected).square().mean().sqrt() <= most * expected.square().mean().sqrt()
+
+
 @pytest.mark.parametrize("rows", [1, 16])
 def test_threads_change_no_bit(kernels, rows):
     packed = pack(Source(*quantize_rows(random(301, 96), Grid(8, 32))))

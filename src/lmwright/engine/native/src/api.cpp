@@ -56,9 +56,10 @@ void lmw_linear(void* pool, const LinearWeights* weights, const float* x, int ro
     Input input;
     input.reserve(rows, weights->columns);
     const Rows read = input.for_layer(*weights);
-    std::memcpy(input.row(*weights, 0), x, size_t(rows) * weights->columns * sizeof(float));
-    for (int row = 0; row < rows && takes_integers(*weights); ++row) {
-        quantize_row(x + long(row) * weights->columns, read.quantized, row);
+    for (int row = 0; row < rows; ++row) {
+        const float* from = x + long(row) * weights->columns;
+        std::memcpy(input.row(*weights, row), from, weights->columns * sizeof(float));
+        if (takes_integers(*weights)) quantize_row(from, read.quantized, row);
     }
     Pool& threads = *static_cast<Pool*>(pool);
     const Destination to = {STORE, out, weights->rows, {}, 0, 0.0f};

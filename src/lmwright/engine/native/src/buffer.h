@@ -37,7 +37,7 @@ private:
 class Input {
 public:
     void reserve(size_t rows, size_t columns) {
-        floats_.reserve(rows * columns);
+        floats_.reserve(rows * (columns + PADDING));
         values_.reserve(rows * columns);
         scales_.reserve(rows * ((columns + GROUP - 1) / GROUP));
         offsets_.reserve(rows * ((columns + GROUP - 1) / GROUP));
@@ -45,12 +45,17 @@ public:
     Rows for_layer(const LinearWeights& reader) const {
         const long columns = reader.columns;
         const int offset = reader.format == INT4_GROUPS ? 8 : 128;
-        return {floats_.data(), columns,
+        return {floats_.data(), columns + PADDING,
                 {values_.data(), scales_.data(), offsets_.data(), columns, columns / GROUP, offset}};
     }
-    float* row(const LinearWeights& reader, long row) { return floats_.data() + row * reader.columns; }
+    float* row(const LinearWeights& reader, long row) {
+        return floats_.data() + row * (reader.columns + PADDING);
+    }
 
 private:
+    // Rows that lie a power of two apart would push each other out of the first-level cache.
+    static constexpr int PADDING = 16;
+
     Buffer<float> floats_;
     Buffer<int8_t> values_;
     Buffer<float> scales_;

@@ -21,26 +21,39 @@ struct Bf16Panel {
 
 template <class Panel, int PANELS, int ROWS>
 void multiply(const LinearWeights& w, const Rows& x, int row, int panel, float* tile) {
+    constexpr int VECTORS = PANELS * PARTS;
     const long size = long(w.columns) * Panel::WORDS;
     const float* weights = static_cast<const float*>(w.values) + panel * size;
-    const float* rows = x.floats + row * x.stride;
-    f32v sums[ROWS][PANELS * PARTS];
-    for (int i = 0; i < PANELS * PARTS; ++i) {
+    const float* from = x.floats + row * x.stride;
+    f32v sums[ROWS][VECTORS];
+    for (int i = 0; i < VECTORS; ++i) {
         const f32v start = w.bias ? load(w.bias + panel * PANEL + i * LANES) : f32v{};
         for (int r = 0; r < ROWS; ++r) sums[r][i] = start;
     }
-    for (long k = 0; k < w.columns; ++k, weights += Panel::WORDS) {
-        f32v values[ROWS];
-        for (int r = 0; r < ROWS; ++r) values[r] = broadcast(rows[r * x.stride + k]);
+    const auto add_column = [&](long k) {
+        // The weights of a column stay in registers while rows pass: with 12 rows, 24 sums, that is
+        // what fits into 32.
+        f32v column[VECTORS];
 #pragma GCC unroll 8
-        for (int i = 0; i < PANELS * PARTS; ++i) {
-            const f32v column = Panel::weights(weights + i / PARTS * size, i % PARTS);
-#pragma GCC unroll 12
-            for (int r = 0; r < ROWS; ++r) sums[r][i] = fma(column, values[r], sums[r][i]);
+        for (int i = 0; i < VECTORS; ++i) {
+            column[i] = Panel::weights(weights + i / PARTS * size, i % PARTS);
         }
+#pragma GCC unroll 12
+        for (int r = 0; r < ROWS; ++r) {
+            const f32v value = broadcast(from[r * x.stride + k]);
+#pragma GCC unroll 8
+            for (int i = 0; i < VECTORS; ++i) sums[r][i] = fma(column[i], value, sums[r][i]);
+        }
+        weights += Panel::WORDS;
+    };
+    long k = 0;
+    for (; k + 4 <= w.columns; k += 4) {  // 12 rows' addresses do not fit into registers
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) add_column(k + i);
     }
+    for (; k < w.columns; ++k) add_column(k);
     for (int r = 0; r < ROWS; ++r) {
-        for (int i = 0; i < PANELS * PARTS; ++i) store(tile + r * TILE + i * LANES, sums[r][i]);
+        for (int i = 0; i < VECTORS; ++i) store(tile + r * TILE + i * LANES, sums[r][i]);
     }
 }
 
