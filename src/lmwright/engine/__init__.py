@@ -4,13 +4,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lmwright.engine.llm import LLM, Completion, Delta
-    from lmwright.engine.sampling import SamplingParams
+    from lmwright.engine.params import Constraint, SamplingParams
 
-__all__ = ["LLM", "Completion", "Delta", "SamplingParams"]
+__all__ = ["LLM", "Completion", "Constraint", "Delta", "SamplingParams"]
 
 
 def __getattr__(name: str) -> Any:
     """Import torch only when something is generated."""
+    if name in ("Constraint", "SamplingParams"):
+        from lmwright.engine import params
+
+        return getattr(params, name)
     if name in __all__:
         from lmwright.engine import llm
 
