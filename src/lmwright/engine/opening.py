@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 
 RunnerKind = Literal["auto", "native", "portable"]
 
-# Of the memory that is free when the engine is opened, at most this part is for keys and values.
+# Of the memory that is free when the engine is opened, at most this part is for keys and values in
+# blocks; PyTorch's runner may take twice as much again for `Strips`.
 MEMORY_SHARE = 0.25
 _BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from lmwright.engine.batch import Batch
 from lmwright.engine.native import KeyValues
-from lmwright.engine.paged_pass import Paged
+from lmwright.engine.paged_pass import Layer, Paged
+from lmwright.engine.strips import Strips
 from lmwright.models.layers.attention import AttentionRule
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
@@ -37,6 +38,7 @@ class PagedCache:
         self.stored = stored
         # Made when a layer's first keys tell the shape.
         self._layers: dict[int, LayerStore] = {}
+        self._strips = Strips(num_blocks * block_size)
         self._pass: Paged | None = None
 
     @contextlib.contextmanager
@@ -44,9 +46,13 @@ class PagedCache:
         """A forward pass over `batch`, on `device`."""
         assert self._pass is None, "one pass at a time"
         # Behind the last block stands one place of zeros, see `LayerStore`.
-        self._pass = Paged(batch, self.block_size, self.num_blocks * self.block_size, device)
+        zeros = self.num_blocks * self.block_size
+        self._pass = Paged(batch, self.block_size, zeros, self._strips, device)
         try:
             yield
+        except BaseException:
+            self._strips.clear()  # some layers have the new tokens, others not
+            raise
         finally:
             self._pass = None
 
@@ -71,7 +77,7 @@ class PagedCache:
         store.write(now.new, torch.stack((k[0].transpose(0, 1), v[0].transpose(0, 1)), dim=1))
         out = torch.empty(q.shape[2], q.shape[1], v.shape[3], dtype=q.dtype, device=q.device)
         for group in now.groups:
-            group.attend(q, k, v, store, rule, out)
+            group.attend(Layer(layer, store), q, k, v, rule, out)
         return out.transpose(0, 1)[None]
 
     def memory(
