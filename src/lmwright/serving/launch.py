@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -146,7 +147,9 @@ def serve(start: Start, settings: Settings, listener: socket.socket, *, drain: f
 
     def loaded() -> None:
         nonlocal told
-        lines.write("ready", model=settings.name, seconds=round(time.monotonic() - began, 2))
+        # Of a restart or a swap the server's age would tell nothing.
+        took: dict[str, Any] = {} if told else {"seconds": round(time.monotonic() - began, 2)}
+        lines.write("ready", model=settings.name, **took)
         if not told:
             lines.say(f"Ready. Chat at {place} · API at {place}/v1 · Ctrl-C stops")
         told = True

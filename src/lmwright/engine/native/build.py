@@ -6,6 +6,7 @@ Imports nothing of ours, since the wheel's build hook loads it by its path.
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -14,6 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 SOURCES = Path(__file__).with_name("src")
 SHIPPED = Path(__file__).with_name("objects")
@@ -73,6 +76,7 @@ def find_object(instruction_set: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / "lock"):
             if not target.exists():  # another process may have built it while this one waited
+                log.info("building native kernels for %s by %s, once", instruction_set, compiler)
                 compile_object(compiler, instruction_set, target)
     except OSError as error:
         raise CannotBuild(f"{folder} cannot be written: {error.strerror}") from error
