@@ -25,11 +25,15 @@ quickstart:
 	@echo 'Then, from text to a chat model: about 8 minutes on two cores (ARGS="budget=4m" for less).'
 	$(BIN)/lmwright run quickstart $(ARGS)
 
+# A process for each core, and one thread in each: most tests are too small to share one.
+PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q --durations=10 \
+	-n auto --maxprocesses 4 --dist worksteal
+
 test: lint
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q --durations=10
+	$(PYTEST)
 
 test-slow: .venv/.test
-	$(BIN)/python -m pytest -q --durations=10 -m 'slow or browser'
+	$(PYTEST) -m 'slow or browser'
 
 lint: .venv/.test
 	$(BIN)/ruff check .

@@ -63,12 +63,14 @@ def test_a_request_is_a_span_of_its_clients_trace(server, spans, stream, eventua
     assert span.status.status_code is StatusCode.UNSET
 
 
-def test_failures_are_marked_and_refusals_are_not(serve, scripted, spans):
+def test_failures_are_marked_and_refusals_are_not(serve, scripted, spans, eventually):
     server = serve(scripted(script=["ERROR"]), tracing=Tracing(spans.provider))
     with server.client() as client:
         client.post(CHAT, json=server.chat())
         client.post(CHAT, json=server.chat(temperature=9))
         client.get("/v1/models")
+    # A span ends when its answer has been sent: a little after the client has it.
+    eventually(lambda: len(spans.get_finished_spans()) == 3)
     failed, refused, listed = spans.get_finished_spans()
     assert failed.status.status_code is StatusCode.ERROR
     assert failed.attributes["error.type"] == "engine_error"

@@ -2,11 +2,11 @@
 
 import base64
 import struct
-from types import SimpleNamespace
 
 import pytest
 
 from lmwright.serving.model import Loaded, Served
+from lmwright.serving.vectors import VectorEvent
 
 EMBED = "/v1/embeddings"
 
@@ -37,17 +37,7 @@ class LengthEngine:
         events = []
         for number, ids in self.waiting.items():
             vector = base64.b64encode(struct.pack("<3f", len(ids), ids[0], 0.5)).decode()
-            events.append(
-                SimpleNamespace(
-                    request_id=number,
-                    text="",
-                    token_id=None,
-                    logprob=None,
-                    finish_reason="stop",
-                    error=None,
-                    vector=vector,
-                )
-            )
+            events.append(VectorEvent(number, vector))
         self.waiting = {}
         return events
 
