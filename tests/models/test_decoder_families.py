@@ -100,10 +100,12 @@ def test_with_a_cache_and_left_padding(family, seed, blocks, root):
             start = stop
     found = torch.cat(parts, 1)[mask.bool()]
 
+    # One token at a time and all at once are summed in different orders, on either side: 1.1e-5
+    # apart on one processor (a Xeon's library of products), where whole passes stay below 1e-5.
     inputs = {"attention_mask": mask} | ({} if family == "bloom" else {"position_ids": positions})
-    assert_close(found, given.expected(**inputs)[mask.bool()], 1e-5)
+    assert_close(found, given.expected(**inputs)[mask.bool()], 2e-5)
     whole = given.found(attention_mask=mask, position_ids=positions)
-    assert_close(found, whole[mask.bool()], 1e-5)
+    assert_close(found, whole[mask.bool()], 2e-5)
 
 
 @each()
