@@ -118,7 +118,7 @@ class Ours:
         waiting = {self.llm.add(prompt, params) for prompt in prompts}
         requests = set(waiting)
         while waiting:
-            waiting -= {event.request_id for event in self.llm.step()}
+            waiting -= {event.request_id for event in self.llm.step(paced=False)}
         read = time.perf_counter()
         for _ in range(task.new_tokens - 1):
             assert len(self.llm.step()) == task.batch, "a sequence ended, or skipped a step"

@@ -33,10 +33,10 @@ class Callers:
         """Whether `step` has something to tell that has happened already."""
         return bool(self._events)
 
-    def step(self, generation: Generation) -> list[Event]:
+    def step(self, generation: Generation, *, paced: bool) -> list[Event]:
         """What happened to requests that nobody else waits for, in a new pass if in none yet."""
         if not self._events:
-            self._advance(generation, paced=True)
+            self._advance(generation, paced=paced)
         events, self._events = self._events, []
         return events
 

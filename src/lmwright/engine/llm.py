@@ -274,9 +274,14 @@ class LLM:
         self._generation.add(sequence)
         return sequence.request_id
 
-    def step(self) -> list[Event]:
-        """Give each running request its next token, and read prompts as far as that allows."""
-        return self._callers.step(self._generation)
+    def step(self, *, paced: bool = True) -> list[Event]:
+        """Give each running request its next token, and read prompts as far as that allows.
+
+        Args:
+            paced: whether prompts are read in chunks so small that running answers do not stall;
+                else a pass is filled with them, which reads them sooner.
+        """
+        return self._callers.step(self._generation, paced=paced)
 
     def abort(self, request_id: int) -> None:
         """Withdraw a request; the next step reports it. Unknown or finished: no effect."""
