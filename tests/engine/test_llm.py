@@ -402,6 +402,7 @@ def test_a_request_whose_scores_are_not_numbers_leaves_later_ones_alone(tiny_mod
     with torch.no_grad():
         model.embed_tokens.weight[poison] = float("nan")
     # With tied weights the poison would be in every row's scores: this head is healthy.
+    torch.manual_seed(0)
     model.lm_head = torch.nn.Linear(32, 320, bias=False)
     llm = LLM.from_model(model, tokenizer, max_sequences=4, kv_blocks=4)
     healthy = SamplingParams(max_tokens=8, temperature=1.0, top_k=1, ignore_eos=True)
