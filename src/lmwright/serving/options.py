@@ -116,7 +116,7 @@ def seconds(option: str, text: str) -> float:
     except ValueError as error:
         raise LmwrightError(f"{option}: {error}") from error
     if duration.unit != "seconds":
-        raise LmwrightError(f"{option} {text}: a server takes a time here, such as 8s")
+        raise LmwrightError(f"{option} {text}: give a time, such as 30s or 500ms")
     return duration.amount
 
 

@@ -76,7 +76,12 @@ def find_object(instruction_set: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / "lock"):
             if not target.exists():  # another process may have built it while this one waited
-                log.info("building native kernels for %s by %s, once", instruction_set, compiler)
+                # A warning, so that whoever waits sees it also where nothing sets up logging.
+                log.warning(
+                    "building native kernels for %s by %s: half a minute of processor time, once",
+                    instruction_set,
+                    compiler,
+                )
                 compile_object(compiler, instruction_set, target)
     except OSError as error:
         raise CannotBuild(f"{folder} cannot be written: {error.strerror}") from error

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from lmwright.serving.options import seconds
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb group `bench` to the command line."""
@@ -100,17 +102,17 @@ def serve(
     measured = measure(
         url,
         asked,
-        Load(clients, rate, requests, _seconds("--duration", duration), seed),
+        Load(clients, rate, requests, _optional_seconds("--duration", duration), seed),
         model=model,
         api="chat" if api == "chat" else "completions",
         api_key=api_key,
         fields={"temperature": temperature},
         warm_up=warm_up,
-        timeout=_seconds("--timeout", timeout) or 0,
+        timeout=seconds("--timeout", timeout),
         targets=Targets(
-            _seconds("--target-ttft", target_ttft),
-            _seconds("--target-itl", target_itl),
-            _seconds("--target-e2e", target_e2e),
+            _optional_seconds("--target-ttft", target_ttft),
+            _optional_seconds("--target-itl", target_itl),
+            _optional_seconds("--target-e2e", target_e2e),
         ),
         progress=printed(),
     )
@@ -119,16 +121,5 @@ def serve(
         print(f"written: {path}")
 
 
-def _seconds(option: str, text: str | None) -> float | None:
-    from lmwright.core.duration import Duration
-    from lmwright.core.errors import LmwrightError
-
-    if text is None:
-        return None
-    try:
-        duration = Duration.parse(text)
-    except ValueError as error:
-        raise LmwrightError(f"{option}: {error}") from error
-    if duration.unit != "seconds":
-        raise LmwrightError(f"{option} {text}: give a time, such as 30s or 500ms")
-    return duration.amount
+def _optional_seconds(option: str, text: str | None) -> float | None:
+    return None if text is None else seconds(option, text)
