@@ -363,7 +363,7 @@ def test_a_cache_smaller_than_the_context_bounds_the_prompt(model, tokenizer):
     assert len(completion.token_ids) == 12
 
 
-@pytest.mark.parametrize("bound", ["max_sequences", "max_batch_tokens", "kv_blocks"])
+@pytest.mark.parametrize("bound", ["max_sequences", "max_batch_tokens", "kv_blocks", "most_drafts"])
 def test_bounds_must_be_positive(bound, model, tokenizer):
     with pytest.raises(LmwrightError, match=f"{bound}=0"):
         LLM.from_model(model, tokenizer, **{bound: 0})

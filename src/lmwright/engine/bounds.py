@@ -3,10 +3,11 @@
 import heapq
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from typing import TypedDict
 
 from lmwright.core.errors import LmwrightError
 from lmwright.engine.batch import Runner
-from lmwright.engine.generation import Generation
+from lmwright.engine.generation import MOST_DRAFTS, Generation
 from lmwright.engine.opening import blocks_for, usual_blocks
 from lmwright.engine.runner import PortableRunner
 from lmwright.engine.sequence import Sequence
@@ -18,13 +19,12 @@ class QueueFull(LmwrightError):
     """More requests wait than the engine accepts; try again when some have finished."""
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """The limits of one engine; see `LLM` for each.
+# Tokens of one pass: enough to keep a machine busy, and its activations stay in tens of megabytes.
+MAX_BATCH_TOKENS = 2048
 
-    Raises:
-        LmwrightError: if one of them is not positive.
-    """
+
+class BoundsGiven(TypedDict, total=False):
+    """The arguments of `Bounds` by their names, any of which may be left out."""
 
     max_sequences: int
     max_waiting: int
@@ -32,10 +32,40 @@ class Bounds:
     max_batch_tokens: int
     kv_blocks: int | None
     prefix_caching: bool
-    proposer: Proposer | None
+    speculation: Proposer | None
+    most_drafts: int
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The limits of one engine.
+
+    Args:
+        max_sequences: most sequences that run at once.
+        max_waiting: most requests that `LLM.add` lets wait behind them.
+        max_waiting_tokens: most tokens of their prompts, unless a single one has more.
+        max_batch_tokens: most tokens of one pass.
+        kv_blocks: blocks of keys and values; None: for `max_sequences` whole contexts, as far as
+            there is memory. Where they run out, the last of the lowest priority waits again.
+        prefix_caching: whether a beginning that prompts share is computed only once.
+        speculation: guesses tokens that the model then only checks.
+        most_drafts: most tokens that it guesses for a sequence at a time.
+
+    Raises:
+        LmwrightError: if one of them is not positive.
+    """
+
+    max_sequences: int = 32
+    max_waiting: int = 1024
+    max_waiting_tokens: int = 1_000_000
+    max_batch_tokens: int = MAX_BATCH_TOKENS
+    kv_blocks: int | None = None
+    prefix_caching: bool = True
+    speculation: Proposer | None = None
+    most_drafts: int = MOST_DRAFTS
 
     def __post_init__(self) -> None:
-        for name in ("max_sequences", "max_batch_tokens", "kv_blocks"):
+        for name in ("max_sequences", "max_batch_tokens", "kv_blocks", "most_drafts"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise LmwrightError(f"{name}={value}: it must be at least 1")
@@ -47,7 +77,8 @@ class Bounds:
             max_sequences=self.max_sequences,
             max_batch_tokens=self.max_batch_tokens,
             prefix_caching=prefix_caching,
-            proposer=self.proposer,
+            proposer=self.speculation,
+            most_drafts=self.most_drafts,
         )
 
     def live_generation(

@@ -20,7 +20,7 @@ from lmwright.engine.stats import EngineStats
 
 log = logging.getLogger(__name__)
 
-# Drafts of a sequence in one pass. Beyond a few, each is hardly ever reached.
+# Drafts of a sequence in one pass, usually. Beyond a few, each is hardly ever reached.
 MOST_DRAFTS = 4
 
 
@@ -34,6 +34,7 @@ class Generation:
         prefix_caching: whether a prompt's known beginning is taken from the cache; only for weights
             that do not change.
         proposer: guesses tokens for the model to check.
+        most_drafts: most tokens that it guesses for a sequence in one pass.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Generation:
         max_batch_tokens: int,
         prefix_caching: bool,
         proposer: Proposer | None = None,
+        most_drafts: int = MOST_DRAFTS,
     ) -> None:
         self.runner = runner
         self.scheduler = Scheduler(
@@ -53,6 +55,7 @@ class Generation:
             prefix_caching=prefix_caching,
         )
         self._proposer = proposer
+        self._most_drafts = most_drafts
         self._pace = Pace()
         self._ended: list[Event] = []  # of requests withdrawn since the last step
         self._drafts = self._draft_tokens = self._accepted_tokens = 0
@@ -128,7 +131,7 @@ class Generation:
         going = [s for s in self.scheduler.running if s.remaining == 1 and s.token_ids]
         if not going:
             return
-        proposed = self._proposer.propose([s.ids for s in going], MOST_DRAFTS)
+        proposed = self._proposer.propose([s.ids for s in going], self._most_drafts)
         for sequence, drafts in zip(going, proposed, strict=True):
             sequence.drafts = drafts[: sequence.limit - len(sequence.token_ids) - 1]
 

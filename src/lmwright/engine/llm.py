@@ -4,13 +4,14 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as Items
 from pathlib import Path
+from typing import Unpack
 
 import torch
 
 from lmwright import tokens
 from lmwright.core.errors import LmwrightError
 from lmwright.engine.beam_search import continue_text
-from lmwright.engine.bounds import Bounds, QueueFull
+from lmwright.engine.bounds import Bounds, BoundsGiven, QueueFull
 from lmwright.engine.callers import Callers, Delta
 from lmwright.engine.generation import Generation
 from lmwright.engine.native import KeyValues, Weights
@@ -19,7 +20,6 @@ from lmwright.engine.params import SamplingParams
 from lmwright.engine.requests import Completion, Prompt, Reader, end_ids, folder_end_ids
 from lmwright.engine.runner import generating
 from lmwright.engine.sequence import Event, FinishReason, Sequence
-from lmwright.engine.speculation import Proposer
 from lmwright.engine.stats import EngineStats
 from lmwright.models.locate import find_model
 from lmwright.models.transformer import Decoder
@@ -30,9 +30,6 @@ __all__ = ["LLM", "Completion", "Delta", "Event", "Message", "Prompt", "QueueFul
 Message = Mapping[str, str]
 """{"role": "system" | "user" | "assistant", "content": text}."""
 
-# Tokens of one pass: enough to keep a machine busy, and its activations stay in tens of megabytes.
-MAX_BATCH_TOKENS = 2048
-
 
 class LLM:
     """A model, its tokenizer, and continuous batching over them; used by one thread at a time.
@@ -40,21 +37,14 @@ class LLM:
     Args:
         name: run name, run folder, model folder or hub id.
         dtype: compute in this type; None: as the weights are stored.
-        max_sequences: most sequences that run at once.
-        max_waiting: most requests that `add` lets wait behind them.
-        max_waiting_tokens: most tokens of their prompts, unless a single one has more.
         runner: "native": kernels of our own; "portable": PyTorch; "auto": the former where they
             cover the model and the machine.
         weights: how weights lie in memory.
         kv: how keys and values lie in memory; None: the runner's own choice.
-        kv_blocks: blocks of keys and values; None: for `max_sequences` whole contexts, as far as
-            there is memory. Where they run out, the last of the lowest priority waits again.
-        prefix_caching: whether a beginning that prompts share is computed only once.
-        max_batch_tokens: most tokens of one pass.
-        speculation: guesses tokens that the model then only checks.
         threads: of the native runner; None: its own choice.
         adapters: name -> folder of a LoRA adapter as PEFT saves it; a request names the one it
             wants, and requests with different ones share passes. PyTorch computes them.
+        bounds: how much it takes in and how much runs at once: the arguments of `bounds.Bounds`.
 
     Raises:
         LmwrightError: if there is no such model or adapter, or it cannot be read, or a bound is
@@ -66,55 +56,31 @@ class LLM:
         name: str | Path,
         *,
         dtype: torch.dtype | None = None,
-        max_sequences: int = 32,
-        max_waiting: int = 1024,
-        max_waiting_tokens: int = 1_000_000,
         runner: RunnerKind = "auto",
         weights: Weights = "as_stored",
         kv: KeyValues | None = None,
-        kv_blocks: int | None = None,
-        prefix_caching: bool = True,
-        max_batch_tokens: int = MAX_BATCH_TOKENS,
-        speculation: Proposer | None = None,
         threads: int | None = None,
         adapters: Mapping[str, str | Path] | None = None,
+        **bounds: Unpack[BoundsGiven],
     ) -> None:
         from lmwright.compression.weights import load
 
-        bounds = Bounds(
-            max_sequences,
-            max_waiting,
-            max_waiting_tokens,
-            max_batch_tokens,
-            kv_blocks,
-            prefix_caching,
-            speculation,
-        )
+        limits = Bounds(**bounds)
         folder = find_model(str(name))
         model = load(folder, dtype=dtype)
         model.eval()
-        blocks = kv_blocks or usual_blocks(model, max_sequences, kv)
+        blocks = limits.kv_blocks or usual_blocks(model, limits.max_sequences, kv)
         opened = open_runner(
             model, runner, blocks, weights=weights, kv=kv, threads=threads, adapters=adapters
         )
-        self._setup(model, tokens.load(folder), bounds, adapters or ())
+        self._setup(model, tokens.load(folder), limits, adapters or ())
         self.end_ids |= folder_end_ids(folder)
         self._live = False
-        self._generation = bounds.generation(opened, prefix_caching=prefix_caching)
+        self._generation = limits.generation(opened, prefix_caching=limits.prefix_caching)
 
     @classmethod
     def from_model(
-        cls,
-        model: Decoder,
-        tokenizer: Tokenizer,
-        *,
-        max_sequences: int = 32,
-        max_waiting: int = 1024,
-        max_waiting_tokens: int = 1_000_000,
-        kv_blocks: int | None = None,
-        prefix_caching: bool = True,
-        max_batch_tokens: int = MAX_BATCH_TOKENS,
-        speculation: Proposer | None = None,
+        cls, model: Decoder, tokenizer: Tokenizer, **bounds: Unpack[BoundsGiven]
     ) -> "LLM":
         """Generate with live weights, as they are at each step; for evaluation and rollouts.
 
@@ -122,18 +88,10 @@ class LLM:
         state and all global random generators are as they were after every call.
         """
         llm = cls.__new__(cls)
-        bounds = Bounds(
-            max_sequences,
-            max_waiting,
-            max_waiting_tokens,
-            max_batch_tokens,
-            kv_blocks,
-            prefix_caching,
-            speculation,
-        )
-        llm._setup(model, tokenizer, bounds)
+        limits = Bounds(**bounds)
+        llm._setup(model, tokenizer, limits)
         llm._live = True
-        llm._generation = bounds.live_generation(model)
+        llm._generation = limits.live_generation(model)
         return llm
 
     def _setup(
