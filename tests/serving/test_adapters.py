@@ -12,7 +12,7 @@ from lmwright.core.errors import LmwrightError
 from lmwright.engine.llm import LLM
 from lmwright.engine.params import SamplingParams
 from lmwright.serving import options
-from lmwright.serving.model import EngineOptions
+from lmwright.serving.opening import EngineOptions
 from lmwright.serving.processes import Starter
 from lmwright.tokens import tokenizer as tokens
 

@@ -73,6 +73,24 @@ def test_a_run_is_served_until_sigterm(run_folder):
 
 
 @pytest.mark.slow
+def test_options_reach_the_engine(run_folder):
+    given = ["--kv-type", "int8", "--kv-blocks", "8", "--no-prefix-caching"]
+    process = command(str(run_folder), "--port", "0", *given, "--draft", "ngram")
+    try:
+        url = wait_for_address(process)
+        assert httpx.get(f"{url}/v1/models").json()["data"][0]["max_model_len"] == 8 * 16
+        body = {"model": "tiny-run", "prompt": "What does str.upper do? " * 4, "max_tokens": 9}
+        for _ in range(2):
+            assert httpx.post(f"{url}/v1/completions", json=body, timeout=60).status_code == 200
+        assert "lmwright:prefix_cache_hits_total{" in httpx.get(f"{url}/metrics").text
+        process.terminate()
+        _, log = process.communicate(timeout=20)
+        assert re.search(r'"runner": "[^"]*int8[^"]*, drafts by ngram"', log)
+    finally:
+        process.kill()
+
+
+@pytest.mark.slow
 def test_ctrl_c_ends_it_with_130(run_folder):
     process = command(str(run_folder), "--port", "0")
     try:

@@ -14,7 +14,7 @@ import time
 import httpx
 import pytest
 
-from lmwright.serving.model import EngineOptions
+from lmwright.serving.opening import EngineOptions
 from lmwright.serving.processes import Starter
 
 CHAT = "/v1/chat/completions"

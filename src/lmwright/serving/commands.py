@@ -81,6 +81,34 @@ def serve(
     runner: Annotated[
         str | None, typer.Option(help="auto, native or portable; default: auto.")
     ] = None,
+    kv_type: Annotated[
+        str | None,
+        typer.Option(
+            help="How keys and values are kept: fp32, bf16 or int8; default: the engine's choice."
+        ),
+    ] = None,
+    kv_blocks: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Blocks of 16 tokens for keys and values; default: whole contexts for --batch "
+            "answers, as far as a quarter of the free memory goes.",
+        ),
+    ] = None,
+    prefix_caching: Annotated[
+        bool, typer.Option(help="Compute a beginning that prompts share only once.")
+    ] = True,
+    draft: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ngram|RUN",
+            help="Guess ahead: by what followed the same words before, or by a smaller model of "
+            "the same vocabulary. Answers stay what they are.",
+        ),
+    ] = None,
+    draft_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens guessed at a time; default: 4.")
+    ] = None,
     admin_key: Annotated[
         str | None,
         typer.Option(
@@ -107,9 +135,9 @@ def serve(
         curl localhost:8000/v1/chat/completions --json
         '{"model": "quickstart", "messages": [{"role": "user", "content": "Hello"}]}'
     """
-    from lmwright.serving import access, lines, options
+    from lmwright.serving import access, drafts, lines, options
     from lmwright.serving.limits import Limits
-    from lmwright.serving.model import EngineOptions
+    from lmwright.serving.opening import EngineOptions
     from lmwright.serving.processes import Starter
 
     limits = Limits(
@@ -129,17 +157,28 @@ def serve(
         access.check_key(admin_key)
     origins = access.allowed_origins(allow_origin or ())
     public = options.public_name(model) if name is None else name
-    starter = Starter(
-        EngineOptions(
-            model=model,
-            max_sequences=batch,
-            max_waiting=limits.most_in_engine(batch),
-            threads=threads,
-            weights=options.choice("--weights", weights, options.WEIGHTS),
-            runner=options.choice("--runner", runner, options.RUNNERS),
-            adapters=options.adapters(adapter or (), public),
-        )
+    engine = EngineOptions(
+        model=model,
+        max_sequences=batch,
+        max_waiting=limits.most_in_engine(batch),
+        threads=threads,
+        weights=options.choice("--weights", weights, options.WEIGHTS),
+        runner=options.choice("--runner", runner, options.RUNNERS),
+        adapters=options.adapters(adapter or (), public),
+        kv=options.choice("--kv-type", kv_type, options.KV_TYPES),
+        kv_blocks=kv_blocks,
+        prefix_caching=prefix_caching,
+        draft=draft,
+        draft_tokens=draft_tokens,
     )
+    if draft is not None:
+        drafts.check(draft, model)
+    elif draft_tokens is not None:
+        raise LmwrightError(
+            "--draft-tokens says how far --draft guesses, and there is no --draft",
+            hint=f"give one: --draft {drafts.NGRAM}",
+        )
+    starter = Starter(engine)
     listener = options.bind(host, port)
     lines.say(f"Loading {public} ...")
     # The engine process imports torch while this one imports the web framework.

@@ -20,7 +20,8 @@ from lmwright.core.errors import LmwrightError
 from lmwright.engine.params import SamplingParams
 from lmwright.serving import lines
 from lmwright.serving.channel import Channel, Closed, Message
-from lmwright.serving.model import Engine, EngineOptions, Loaded, load
+from lmwright.serving.model import Engine, Loaded
+from lmwright.serving.opening import EngineOptions, load
 from lmwright.serving.pieces import Piece
 
 # A step that fails once may have met a bad request; one that always fails will not recover.

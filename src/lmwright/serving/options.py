@@ -6,14 +6,23 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 from lmwright.core.duration import Duration
 from lmwright.core.errors import LmwrightError
+from lmwright.engine.native import KeyValues, Weights
+
+if TYPE_CHECKING:
+    from lmwright.engine.opening import RunnerKind
+
+Word = TypeVar("Word", bound=str)
 
 # What a bind to every address is called, in either version of IP.
 ANY_ADDRESS = ("0.0.0.0", "::", "")
-WEIGHTS = ("as_stored", "fp32", "bf16", "int8", "int4")
-RUNNERS = ("auto", "native", "portable")
+WEIGHTS: tuple[Weights, ...] = get_args(Weights)
+KV_TYPES: tuple[KeyValues, ...] = get_args(KeyValues)
+# Written out: the module that has them loads torch.
+RUNNERS: "tuple[RunnerKind, ...]" = ("auto", "native", "portable")
 # A client that takes nothing from a full connection for so long is cut off by the system.
 UNREAD_SECONDS = 60
 
@@ -131,12 +140,15 @@ def metrics_prefix(text: str) -> str:
     return text
 
 
-def choice(option: str, text: str | None, allowed: Sequence[str]) -> str | None:
+def choice(option: str, text: str | None, allowed: Sequence[Word]) -> Word | None:
     """One of the words that an option takes, or None where it was not given.
 
     Raises:
         LmwrightError: if it is another one.
     """
-    if text is not None and text not in allowed:
+    if text is None:
+        return None
+    found = next((word for word in allowed if word == text), None)
+    if found is None:
         raise LmwrightError(f"{option} {text}: it must be one of {', '.join(allowed)}")
-    return text
+    return found

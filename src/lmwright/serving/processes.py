@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lmwright.serving import channel
-from lmwright.serving.model import EngineOptions
+from lmwright.serving.opening import EngineOptions
 
 
 class Handle(Protocol):
