@@ -38,19 +38,27 @@ def open_runner(
 
     Raises:
         NotCovered: with the reason: the family, the machine, or no object and no compiler.
+        LmwrightError: if the environment's limit for packed weights is no size.
     """
     if sys.platform != "linux":
         raise NotCovered("native kernels are built on Linux only")
-    from lmwright.engine.native import coverage, library, runner
+    from lmwright.engine.native import cache, coverage, library, runner
 
     if (reason := coverage.covers_model(model)) is not None:
         raise NotCovered(reason)
-    return runner.NativeRunner(
+    kernels = library.load()
+    entry = cache.entry(model, weights)
+    packed = entry.read() if entry is not None else {}
+    opened = runner.NativeRunner(
         model,
-        library.load(),
+        kernels,
         num_blocks=num_blocks,
         block_size=block_size,
         weights=weights,
         kv=kv,
         threads=threads,
+        packed=packed,
     )
+    if entry is not None and not packed:
+        entry.write(opened.packed)
+    return opened

@@ -68,7 +68,7 @@ def find_object(instruction_set: str) -> Path:
     compiler = find_compiler()
     if compiler is None:
         raise CannotBuild("there is no C++ compiler (install g++, or set CXX)")
-    folder = _cache_folder() / _digest(instruction_set, _version(compiler))
+    folder = cache_folder("native") / _digest(instruction_set, _version(compiler))
     target = folder / object_name(instruction_set)
     if target.exists():
         return target
@@ -86,6 +86,12 @@ def find_object(instruction_set: str) -> Path:
     except OSError as error:
         raise CannotBuild(f"{folder} cannot be written: {error.strerror}") from error
     return target
+
+
+def cache_folder(what: str) -> Path:
+    """Where lmwright keeps what can be made again: `what` of it; may not exist yet."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "lmwright" / what
 
 
 def object_name(instruction_set: str) -> str:
@@ -144,11 +150,6 @@ def _cpu_flags() -> frozenset[str]:
             if line.startswith("flags"):
                 return frozenset(line.partition(":")[2].split())
     return frozenset()
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "lmwright" / "native"
 
 
 def _version(compiler: str) -> str:

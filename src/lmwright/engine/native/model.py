@@ -1,6 +1,7 @@
 """A decoder in memory as the native kernels take it: layers packed, shape in C's structures."""
 
 import ctypes
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from lmwright.compression.linear import QuantizedLinear
 from lmwright.compression.rounding import Grid, quantize_rows
 from lmwright.engine.native import NotCovered, Weights
-from lmwright.engine.native.library import Format, Layer, Model, NormWeights
+from lmwright.engine.native.library import Format, Layer, LinearWeights, Model, NormWeights
 from lmwright.engine.native.pack import GROUP, Packed, Source, join, pack, pack_gated
 from lmwright.models.config import Activation, TransformerConfig
 from lmwright.models.layers.attention import Attention
@@ -39,6 +40,7 @@ class NativeModel:
     Args:
         decoder: the model; its embedding is read where it lies, so it must not change or move.
         wanted: how weights are to lie in memory.
+        known: layers of the same model in the wanted form, packed before; others are packed now.
 
     Raises:
         NotCovered: if a layer is of a kind that the kernels do not know.
@@ -46,6 +48,7 @@ class NativeModel:
 
     decoder: Decoder
     wanted: Weights
+    known: Mapping[str, Packed] = field(default_factory=dict)
     packed: dict[str, Packed] = field(default_factory=dict)
     """Every linear layer, by name."""
     layers: "ctypes.Array[Layer]" = field(init=False)
@@ -58,7 +61,7 @@ class NativeModel:
         for index, block in enumerate(self.decoder.layers):
             assert isinstance(block, Block), "a decoder is made of blocks"
             self._fill(self.layers[index], f"layers.{index}", block, config.window(index))
-        self._pack("lm_head", pack, self._output())
+        self._pack("lm_head", lambda: pack(self._output()))
         self.structure = self._structure(config)
 
     @property
@@ -82,29 +85,41 @@ class NativeModel:
         layer.feed_forward_output_norm = self._norm(block.feed_forward_output_norm)
         layer.query_norm = self._norm(attention.q_norm)
         layer.key_norm = self._norm(attention.k_norm)
-        projections = ("q_proj", "k_proj", "v_proj")
-        heads = [self._source(f"{name}.{p}", getattr(attention, p)) for p in projections]
-        _same_format(name, heads)
-        layer.qkv = self._pack(f"{name}.qkv", pack, join(heads))
-        layer.output = self._pack(f"{name}.o_proj", pack, self._source(name, attention.o_proj))
-        up = self._source(f"{name}.up_proj", feed_forward.up_proj)
-        if feed_forward.gate_proj is None:
-            layer.up = self._pack(f"{name}.up_proj", pack, up)
-        else:
-            gate = self._source(f"{name}.gate_proj", feed_forward.gate_proj)
-            _same_format(name, [gate, up])
-            layer.up = self._pack(f"{name}.gate_up", pack_gated, gate, up)
+        layer.qkv = self._pack(f"{name}.qkv", lambda: self._heads(name, attention))
+        layer.output = self._pack(
+            f"{name}.o_proj", lambda: pack(self._source(name, attention.o_proj))
+        )
+        gated = feed_forward.gate_proj is not None
+        up = f"{name}.gate_up" if gated else f"{name}.up_proj"
+        layer.up = self._pack(up, lambda: self._up(name, feed_forward))
         layer.down = self._pack(
-            f"{name}.down_proj", pack, self._source(name, feed_forward.down_proj)
+            f"{name}.down_proj", lambda: pack(self._source(name, feed_forward.down_proj))
         )
         layer.window = window or 0
         local = window is not None and config.rope_local_theta is not None
         layer.rotary = int(local) if config.positions == "rotary" else -1
 
-    def _pack(self, name: str, packer: object, *sources: Source) -> object:
-        assert callable(packer), "pack or pack_gated"
-        self.packed[name] = packer(*sources)
+    def _pack(self, name: str, make: Callable[[], Packed]) -> LinearWeights:
+        """A linear layer, as it was packed before or as `make` packs it."""
+        known = self.known.get(name)
+        self.packed[name] = make() if known is None else known
         return self.packed[name].weights
+
+    def _heads(self, name: str, attention: Attention) -> Packed:
+        """Queries, keys and values side by side."""
+        projections = ("q_proj", "k_proj", "v_proj")
+        heads = [self._source(f"{name}.{p}", getattr(attention, p)) for p in projections]
+        _same_format(name, heads)
+        return pack(join(heads))
+
+    def _up(self, name: str, feed_forward: FeedForward) -> Packed:
+        """The layers before the activation."""
+        up = self._source(f"{name}.up_proj", feed_forward.up_proj)
+        if feed_forward.gate_proj is None:
+            return pack(up)
+        gate = self._source(f"{name}.gate_proj", feed_forward.gate_proj)
+        _same_format(name, [gate, up])
+        return pack_gated(gate, up)
 
     def _source(self, name: str, layer: nn.Module) -> Source:
         """A linear layer in the wanted form."""

@@ -1,6 +1,7 @@
 """Runs a pass of a decoder in one native call (the `Runner` of engine/batch.py)."""
 
 import ctypes
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from lmwright.engine.batch import Batch
 from lmwright.engine.native import KeyValues, Weights
 from lmwright.engine.native.library import Format, KvStorage, Library, Pass
 from lmwright.engine.native.model import NativeModel
-from lmwright.engine.native.pack import pages
+from lmwright.engine.native.pack import Packed, pages
 from lmwright.models.config import TransformerConfig
 from lmwright.models.inputs import check_ids, check_positions
 from lmwright.models.layers.positions import rotary_table
@@ -39,6 +40,7 @@ class NativeRunner:
         weights: how they are to lie in memory.
         kv: of keys and values; None: fp32 beside fp32 weights, else bf16.
         threads: None: one for each core that this process may use.
+        packed: the model's layers as they were packed before; none: they are packed now.
 
     Raises:
         NotCovered: if a layer is of a kind that the kernels do not know.
@@ -54,12 +56,13 @@ class NativeRunner:
         weights: Weights = "as_stored",
         kv: KeyValues | None = None,
         threads: int | None = None,
+        packed: Mapping[str, Packed] | None = None,
     ) -> None:
         assert block_size in (16, 32), "the kernels know blocks of 16 and 32"
         self.num_blocks, self.block_size = num_blocks, block_size
         self.threads = threads or physical_cores()
         self.config = model.config
-        self._library, self._model = library, NativeModel(model, weights)
+        self._library, self._model = library, NativeModel(model, weights, packed or {})
         floats = self._model.formats == {Format.F32}
         self.kv: KeyValues = kv or ("fp32" if floats else "bf16")
         self._storage: list[Tensor] = []
@@ -111,6 +114,11 @@ class NativeRunner:
             f"native {self._library.instruction_set}, weights {formats}, "
             f"keys and values {self.kv}, {threads}"
         )
+
+    @property
+    def packed(self) -> Mapping[str, Packed]:
+        """The linear layers, by name."""
+        return self._model.packed
 
     @property
     def weight_bytes(self) -> int:
