@@ -1,5 +1,6 @@
 import json
 import random
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -367,6 +368,21 @@ def test_a_cache_smaller_than_the_context_bounds_the_prompt(model, tokenizer):
 def test_bounds_must_be_positive(bound, model, tokenizer):
     with pytest.raises(LmwrightError, match=f"{bound}=0"):
         LLM.from_model(model, tokenizer, **{bound: 0})
+
+
+def test_a_requests_first_event_says_when_its_prompt_was_begun(model, tokenizer):
+    llm = LLM.from_model(model, tokenizer, max_sequences=1)
+    params = SamplingParams(max_tokens=3, ignore_eos=True)
+    began, ids = time.monotonic(), [llm.add([5, 6], params) for _ in range(2)]
+    told, ended = {i: [] for i in ids}, {}
+    while llm.has_work():
+        for event in llm.step():
+            told[event.request_id].append(event.joined)
+            ended[event.request_id] = time.monotonic()
+    first, second = ids
+    assert [joined is None for joined in told[first]] == [False, True, True]
+    assert [joined is None for joined in told[second]] == [False, True, True]
+    assert began <= told[first][0] < ended[first] <= told[second][0] < ended[second]
 
 
 def test_add_refuses_more_tokens_than_may_wait(model, tokenizer):

@@ -112,6 +112,7 @@ class ScriptedEngine:
         return EngineStats(self.running, waiting, 100, len(self.requests), 0, 0, 0, 0, 0, 0, 0, 0)
 
     def step(self):
+        started = time.monotonic()
         if self.hold is not None:
             self.hold.acquire()
         time.sleep(self.seconds)
@@ -119,9 +120,10 @@ class ScriptedEngine:
         if self.failing_steps:
             self.failing_steps -= 1
             raise RuntimeError("the scripted failure")
-        return [self._next(r) for r in list(self.requests.values())[: self.max_sequences]]
+        chosen = list(self.requests.values())[: self.max_sequences]
+        return [self._next(request, None if request.said else started) for request in chosen]
 
-    def _next(self, request):
+    def _next(self, request, joined):
         params = request.params
         prompt_logprobs = None
         if params.prompt_logprobs and not request.said:
@@ -129,7 +131,9 @@ class ScriptedEngine:
             prompt_logprobs = [(token_id, -1.5, top) for token_id in request.prompt[1:]]
         if params.max_tokens == 0:
             del self.requests[request.id]
-            return _event(request, finish_reason="length", prompt_logprobs=prompt_logprobs)
+            return _event(
+                request, finish_reason="length", joined=joined, prompt_logprobs=prompt_logprobs
+            )
         limit = min(params.max_tokens, self.context_length - len(request.prompt))
         text = self.script[request.said] if request.said < len(self.script) else ""
         request.said += 1
@@ -146,6 +150,7 @@ class ScriptedEngine:
             text="" if error else text,
             token_id=None if error else token,
             finish_reason=reason,
+            joined=joined,
             logprob=-0.5 if params.logprobs else None,
             top=[(rank + 5, -0.25 - rank) for rank in range(params.top_logprobs)],
             prompt_logprobs=prompt_logprobs,

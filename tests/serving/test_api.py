@@ -409,30 +409,6 @@ def test_a_model_whose_name_has_a_slash_is_found(serve):
         assert client.get("/v1/models/owner/model").json()["id"] == "owner/model"
 
 
-def test_metrics_count_what_happened_under_the_names_of_vllm(serve):
-    server = serve(metrics_prefix="vllm")
-    with server.client() as client:
-        client.post(CHAT, json=server.chat())
-        client.post(CHAT, json=server.chat(max_tokens=2))
-        client.post(CHAT, json=server.chat(temprature=1))
-        response = client.get("/metrics")
-
-    assert response.headers["content-type"].startswith("text/plain")
-    lines = dict(
-        line.rsplit(" ", 1) for line in response.text.splitlines() if not line.startswith("#")
-    )
-    label = 'model_name="tiny"'
-    assert lines[f"vllm:prompt_tokens_total{{{label}}}"] == "4.0"
-    assert lines[f"vllm:generation_tokens_total{{{label}}}"] == "6.0"
-    assert lines[f'vllm:request_success_total{{finished_reason="stop",{label}}}'] == "1.0"
-    assert lines[f'vllm:request_success_total{{finished_reason="length",{label}}}'] == "1.0"
-    assert lines[f"vllm:time_to_first_token_seconds_count{{{label}}}"] == "2.0"
-    assert lines[f"vllm:inter_token_latency_seconds_count{{{label}}}"] == "4.0"
-    assert lines[f"vllm:e2e_request_latency_seconds_count{{{label}}}"] == "2.0"
-    assert lines[f"vllm:num_requests_running{{{label}}}"] == "0.0"
-    assert lines[f'http_requests_total{{handler="{CHAT}",method="POST",status="400"}}'] == "1.0"
-
-
 def test_the_openapi_document_describes_what_is_served(refusing):
     with refusing.client() as client:
         document = client.get("/openapi.json").json()

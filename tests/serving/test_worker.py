@@ -36,7 +36,9 @@ def new_reply(count=1, unread=1_000):
 
 
 def test_pieces_survive_the_journey():
-    piece = Piece("text", 7, -0.5, "length", None, ((7, -0.5), (3, -1.5)), [None, -2.0], "AAAA")
+    piece = Piece(
+        "text", 7, -0.5, "length", None, ((7, -0.5), (3, -1.5)), [None, -2.0], "AAAA", 3.5
+    )
     assert Piece.from_json(json.loads(json.dumps(piece.to_json())), piece.time) == piece
     assert Piece(token_id=0, logprob=0.0).to_json() == {"token_id": 0, "logprob": 0.0}
 

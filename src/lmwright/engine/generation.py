@@ -99,11 +99,14 @@ class Generation:
             return events
         continued = sum(p.sequence.remaining == 1 for p in portions)
         read = sum(p.tokens for p in portions if p.sequence.remaining > 1)
-        started = time.perf_counter()
+        started = time.monotonic()
+        for portion in portions:
+            if portion.sequence.joined is None:
+                portion.sequence.joined = started
         batch, rows = lay_out(portions)
         logits = self.runner.forward(batch)
         events += self._take(portions, rows, logits)
-        self._pace.observe(continued, read, time.perf_counter() - started)
+        self._pace.observe(continued, read, time.monotonic() - started)
         return events
 
     def stats(self) -> EngineStats:
@@ -253,6 +256,7 @@ def _event(sequence: Sequence, shown: str, choice: Choice | None) -> Event:
         None if choice is None else choice.logprob,
         top=() if choice is None else choice.top,
         prompt_logprobs=scored if first and sequence.params.prompt_logprobs else None,
+        joined=sequence.joined if first else None,
     )
 
 

@@ -40,6 +40,8 @@ class Event:
     """The likeliest tokens in its place, if asked for."""
     prompt_logprobs: tuple[PromptLogprob, ...] | None = None
     """Of the prompt's tokens from the second on, if asked for; with the request's first event."""
+    joined: float | None = None
+    """When the first pass over its prompt began, `time.monotonic` seconds; with its first event."""
 
 
 class Sequence:
@@ -79,6 +81,8 @@ class Sequence:
         self.prompt_logprobs: list[PromptLogprob] = []
         self.finish_reason: FinishReason | None = None
         self.error: str | None = None
+        self.joined: float | None = None
+        """When the first pass over its prompt began, in `time.monotonic` seconds."""
         # The scheduler's:
         self.blocks: list[int] = []
         """Where its keys and values are, by position."""

@@ -39,6 +39,7 @@ class Answer:
         self.error: str | None = None
         self._telemetry = telemetry
         self._arrived = time.monotonic()
+        self._joined: float | None = None
 
     @property
     def text(self) -> str:
@@ -57,6 +58,8 @@ class Answer:
 
     def put(self, piece: Piece) -> None:
         """Take a piece in and count it."""
+        if piece.joined is not None:
+            self._joined = piece.joined
         if piece.token_id is not None:
             self._count_token(piece)
         if piece.token_id is not None or piece.text:
@@ -86,6 +89,10 @@ class Answer:
         decode = piece.time - self.pieces[0].time
         telemetry.whole.observe(piece.time - self._arrived)
         telemetry.decode.observe(decode)
+        if self._joined is not None:
+            telemetry.queue.observe(self._joined - self._arrived)
+            telemetry.prefill.observe(self.pieces[0].time - self._joined)
+            telemetry.inference.observe(piece.time - self._joined)
         telemetry.prompt_length.observe(len(self.prompt))
         telemetry.answer_length.observe(self.tokens)
         if self.tokens > 1:

@@ -185,7 +185,9 @@ def _piece(event: Any) -> Piece:
         error=event.error,
         top=event.top,
         prompt_logprobs=event.prompt_logprobs,
-        vector=getattr(event, "vector", None),  # only an embedder's have one
+        # An embedder's events have a vector, the others' the time.
+        vector=getattr(event, "vector", None),
+        joined=getattr(event, "joined", None),
     )
 
 

@@ -25,6 +25,7 @@ class Piece:
         top: the likeliest tokens in its place, (id, log-probability) each, if asked for.
         prompt_logprobs: of the prompt's tokens, if asked for; comes once, as the engine gave it.
         vector: of an embedder, float32 in base64.
+        joined: when the engine began to read the prompt, as `time`; comes once.
         time: when it happened, in `time.monotonic` seconds, which all processes of a machine
             count from the same instant.
     """
@@ -37,6 +38,7 @@ class Piece:
     top: Sequence[tuple[int, float]] = ()
     prompt_logprobs: Sequence[Any] | None = None
     vector: str | None = None
+    joined: float | None = None
     time: float = field(default_factory=time.monotonic)
 
     @property

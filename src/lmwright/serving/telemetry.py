@@ -79,6 +79,17 @@ class Telemetry:
         self.whole = self._histogram(
             "e2e_request_latency_seconds", "From arrival to the last token.", _LATENCY
         )
+        self.queue = self._histogram(
+            "request_queue_time_seconds",
+            "From arrival to the first pass over the prompt.",
+            _LATENCY,
+        )
+        self.prefill = self._histogram(
+            "request_prefill_time_seconds", "From that pass to the first token.", _LATENCY
+        )
+        self.inference = self._histogram(
+            "request_inference_time_seconds", "From that pass to the last token.", _LATENCY
+        )
         self.decode = self._histogram(
             "request_decode_time_seconds", "From the first token to the last.", _LATENCY
         )
