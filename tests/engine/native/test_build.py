@@ -66,6 +66,25 @@ def test_an_object_is_built_once_and_again_when_a_source_changes(empty_cache, ti
     assert sorted(path.name for path in first.parent.iterdir()) == sorted([first.name, "lock"])
 
 
+def test_builds_that_were_not_used_for_longest_are_removed(empty_cache, tiny_sources):
+    other = build.find_object("avx512_vnni")  # another instruction set's: never in the way
+    abandoned = other.parent.with_name("abandoned")
+    abandoned.mkdir()
+    os.utime(abandoned, (0, 0))
+    found = []
+    for version in range(4):
+        (tiny_sources / "two.cpp").write_text(f'extern "C" int lmw_two() {{ return {version}; }}\n')
+        found.append(build.find_object("avx2"))
+        os.utime(found[-1].parent, (version, version))
+        if version == 1:
+            (tiny_sources / "two.cpp").write_text('extern "C" int lmw_two() { return 0; }\n')
+            assert build.find_object("avx2") == found[0]  # used again: now 1 is the oldest
+
+    assert [path.exists() for path in found] == [True, False, True, True]
+    assert other.exists()
+    assert not abandoned.exists()
+
+
 def test_the_compilers_first_error_is_told(empty_cache, tiny_sources):
     (tiny_sources / "two.cpp").write_text("this is no program;\n")
 

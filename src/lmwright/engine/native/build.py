@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +35,9 @@ _LINK_FLAGS = ("-shared", "-Wl,-Bsymbolic")
 _CPU_NAMES = {"avx512vnni": "avx512_vnni"}  # as Linux spells what compilers spell otherwise
 _COMPILERS = ("c++", "g++", "clang++")
 _LONGEST_BUILD = 300  # seconds a file; the slowest takes 6
+_KEPT_BUILDS = 3
+"""Of one instruction set: versions that are used side by side do not remove each other's."""
+_UNUSED = 86_400  # seconds after which a folder without an object is no build that still runs
 
 
 class CannotBuild(Exception):
@@ -71,6 +75,8 @@ def find_object(instruction_set: str) -> Path:
     folder = cache_folder("native") / _digest(instruction_set, _version(compiler))
     target = folder / object_name(instruction_set)
     if target.exists():
+        with contextlib.suppress(OSError):
+            os.utime(folder)  # when it was used last
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +89,7 @@ def find_object(instruction_set: str) -> Path:
                     compiler,
                 )
                 compile_object(compiler, instruction_set, target)
+        _remove_old_builds(folder, instruction_set)
     except OSError as error:
         raise CannotBuild(f"{folder} cannot be written: {error.strerror}") from error
     return target
@@ -125,6 +132,19 @@ def compile_object(compiler: str, instruction_set: str, target: Path) -> None:
         whole = Path(folder) / target.name
         _run([compiler, *flags, *_LINK_FLAGS, *objects, "-o", str(whole)])
         os.replace(whole, target)
+
+
+def _remove_old_builds(newest: Path, instruction_set: str) -> None:
+    """Keep those of an instruction set that were used last, and the newest in any case."""
+    builds, now = [], time.time()
+    for folder in set(newest.parent.iterdir()) - {newest}:
+        used = folder.stat().st_mtime
+        if any(folder.glob(f"lmwright-{instruction_set}-*.so")):
+            builds.append((used, folder))
+        elif not any(folder.glob("*.so")) and now - used > _UNUSED:
+            shutil.rmtree(folder, ignore_errors=True)
+    for _, folder in sorted(builds, reverse=True)[_KEPT_BUILDS - 1 :]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run(command: list[str]) -> None:
