@@ -1,7 +1,9 @@
 """`lmwright serve` as a process of its own."""
 
+import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -11,6 +13,8 @@ import time
 import httpx
 import openai
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from lmwright.core.errors import LmwrightError
 from lmwright.serving import commands, options
@@ -141,6 +145,16 @@ def test_a_damaged_model_is_refused(run_folder, tmp_path):
 def test_an_impossible_option_is_refused(options, named):
     with pytest.raises(LmwrightError, match=named):
         commands.serve("anything", **options)
+
+
+def test_the_example_of_the_help_can_be_copied():
+    app = typer.Typer(rich_markup_mode=None)
+    commands.register(app)
+    shown = CliRunner().invoke(app, ["serve", "--help"], terminal_width=80).output
+    example = shown[shown.index("curl ") : shown.index("Arguments:")]
+    address, option, body = shlex.split(example)[1:]
+    assert (address, option) == ("localhost:8000/v1/chat/completions", "--json")
+    assert json.loads(body)["messages"] == [{"role": "user", "content": "Hi"}]
 
 
 def test_the_verb_is_offered_without_loading_torch_or_the_web():

@@ -1,5 +1,6 @@
 """API keys and what each may ask for."""
 
+import json
 import threading
 
 import pytest
@@ -70,6 +71,30 @@ def test_no_key_is_kept_or_logged(server, logged):
     assert KEY not in "".join(logged)
     assert "wrong-key-entirely" not in "".join(logged)
     assert KEY not in repr(vars(Keys([KEY])))
+
+
+def test_refused_requests_are_logged_and_counted_by_their_route(serve, logged):
+    server = serve(keys=Keys([KEY], per_minute=1))
+    with server.client() as client:
+        for headers in (bearer("wrong-key"), bearer(KEY), bearer(KEY)):
+            client.post(CHAT, json=server.chat(), headers=headers)
+        client.get("/v1/models/some/name")
+        client.get("/v1/models", headers={"host": "evil.example"})
+        client.get("/nothing")
+        metrics = client.get("/metrics", headers=bearer(KEY)).text
+    lines = [json.loads(line) for line in logged]
+    told = [(line["route"], line["status"]) for line in lines if line["event"] == "request"]
+    assert told == [
+        (CHAT, 401),
+        (CHAT, 200),
+        (CHAT, 429),
+        ("/v1/models/{model:path}", 401),
+        ("/v1/models", 403),
+        ("none", 401),
+    ]
+    for status in (401, 429):
+        sample = f'http_requests_total{{handler="{CHAT}",method="POST",status="{status}"}} 1.0'
+        assert sample in metrics
 
 
 def test_a_key_has_so_many_requests_a_minute(serve):

@@ -1,5 +1,6 @@
 """Spans: what they say, whose children they are, and what they never hold."""
 
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -11,6 +12,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from lmwright.core.errors import LmwrightError
+from lmwright.serving import commands, options
+from lmwright.serving.processes import Starter
 from lmwright.serving.tracing import Tracing
 
 CHAT = "/v1/chat/completions"
@@ -146,7 +149,18 @@ def test_spans_reach_a_collector_before_the_server_ends(server_context, scripted
 
 def test_an_endpoint_that_is_none_is_refused():
     with pytest.raises(LmwrightError, match="--otlp-endpoint"):
-        Tracing.to("localhost:4318")
+        options.otlp_endpoint("localhost:4318")
+
+
+@pytest.mark.parametrize("absent", ["opentelemetry", "opentelemetry.exporter.otlp.proto.http"])
+def test_traces_without_their_extra_are_refused_before_an_engine_starts(monkeypatch, absent):
+    for name in [name for name in sys.modules if name.startswith(absent)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, absent, None)
+    monkeypatch.setattr(Starter, "start_early", lambda self: pytest.fail("an engine was started"))
+    with pytest.raises(LmwrightError, match="--otlp-endpoint needs OpenTelemetry") as refused:
+        commands.serve("anything", port=0, otlp_endpoint="http://localhost:4318")
+    assert "lmwright[tracing]" in refused.value.hint
 
 
 def test_a_clients_request_id_is_given_back(server):

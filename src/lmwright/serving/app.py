@@ -1,6 +1,7 @@
 """The whole HTTP application: API, health, metrics and the chat page, behind one guard."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -98,13 +100,16 @@ def create_app(
     )
     app.state.worker = worker
     errors.install(app)
-    app.include_router(Completions(settings.name, worker, settings.limits).router())
-    app.include_router(Embeddings(settings.name, worker).router())
-    app.include_router(Tokenization(settings.name, worker).router())
-    if settings.admin:
-        app.include_router(Admin(worker, settings.admin).router())
-    app.include_router(_about(settings, worker, telemetry))
-    app.include_router(_page(settings, worker))
+    routers = [
+        Completions(settings.name, worker, settings.limits).router(),
+        Embeddings(settings.name, worker).router(),
+        Tokenization(settings.name, worker).router(),
+        *([Admin(worker, settings.admin).router()] if settings.admin else []),
+        _about(settings, worker, telemetry),
+        _page(settings, worker),
+    ]
+    for router in routers:
+        app.include_router(router)
     app.mount("/page", Files(directory=str(files("lmwright.serving") / "page")))
     # The last one added is the first that a request meets.
     app.add_middleware(KeyCheck, keys=settings.keys)
@@ -113,7 +118,10 @@ def create_app(
     )
     if settings.tracing is not None:
         app.add_middleware(Spans, tracing=settings.tracing)
-    app.add_middleware(RequestLog, telemetry=telemetry)
+    # The routers' own: what the framework makes of them when they are included differs by version.
+    routes = itertools.chain(app.routes, *(router.routes for router in routers))
+    named = [route for route in routes if isinstance(route, (Route, Mount))]
+    app.add_middleware(RequestLog, routes=named, telemetry=telemetry)
     return app
 
 

@@ -132,8 +132,9 @@ def serve(
 
         lmwright serve quickstart --port 8000
 
-        curl localhost:8000/v1/chat/completions --json
-        '{"model": "quickstart", "messages": [{"role": "user", "content": "Hello"}]}'
+    \b
+        curl localhost:8000/v1/chat/completions --json '
+          {"model": "quickstart", "messages": [{"role": "user", "content": "Hi"}]}'
     """
     from lmwright.serving import access, drafts, lines, options
     from lmwright.serving.limits import Limits
@@ -147,6 +148,7 @@ def serve(
     )
     drain_seconds = options.seconds("--drain", drain)
     prefix = options.metrics_prefix(metrics_prefix)
+    collector = None if otlp_endpoint is None else options.otlp_endpoint(otlp_endpoint)
     keys = access.api_keys(api_key or (), api_key_file, os.environ)
     if not keys and (key_rate or key_concurrency):
         raise LmwrightError(
@@ -197,6 +199,6 @@ def serve(
         keys=Keys(keys, per_minute=key_rate, at_once=key_concurrency),
         admin=Keys([admin_key] if admin_key else []),
         origins=origins,
-        tracing=None if otlp_endpoint is None else Tracing.to(otlp_endpoint),
+        tracing=None if collector is None else Tracing.to(collector),
     )
     raise typer.Exit(launch.serve(starter, settings, listener, drain=drain_seconds))

@@ -4,16 +4,18 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmwright.serving.lines import write
 from lmwright.serving.telemetry import Telemetry
 
-_NOTES = "lmwright.notes"
+_NOTES, _ROUTES = "lmwright.notes", "lmwright.routes"
 # Paths that a probe, a scraper or a browser asks for by itself: worth a line only on failure; not
 # being ready yet is none.
 _QUIET = ("/health/", "/metrics", "/page/", "/favicon.ico", "/v1/models")
@@ -35,14 +37,35 @@ def notes(scope: Scope) -> dict[str, Any]:
     return found
 
 
+def route_of(scope: Scope) -> str | None:
+    """The pattern of the route that a request is for, also where it was refused on its way there.
+
+    None where there is no such route; the path as sent may be anything, and is not for a log.
+    """
+    reached = scope.get("route")
+    if reached is not None:
+        path: str | None = getattr(reached, "path", None)
+        return path
+    routes: Sequence[Route | Mount] = scope[_ROUTES]
+    return next((each.path for each in routes if each.path_regex.match(scope["path"])), None)
+
+
 class RequestLog:
     """ASGI middleware: a line, a count and an `X-Request-Id` for every request.
 
     A client that sends an `X-Request-Id` gets it back, and finds it in the log.
+
+    Args:
+        app: what is behind.
+        routes: all that it has.
+        telemetry: counts the answers.
     """
 
-    def __init__(self, app: ASGIApp, *, telemetry: Telemetry) -> None:
+    def __init__(
+        self, app: ASGIApp, *, routes: Sequence[Route | Mount], telemetry: Telemetry
+    ) -> None:
         self.app = app
+        self.routes = routes
         self.telemetry = telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,6 +73,7 @@ class RequestLog:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         scope[_NOTES] = {}
+        scope[_ROUTES] = self.routes
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         start, status = time.monotonic(), 500
@@ -64,7 +88,7 @@ class RequestLog:
         try:
             await self.app(scope, receive, send_counted)
         finally:
-            route = getattr(scope.get("route"), "path", "none")
+            route = route_of(scope) or "none"
             # Anybody may invent methods, and each would be a series of its own.
             method = scope["method"] if scope["method"] in _METHODS else "other"
             self.telemetry.response(method, route, status)

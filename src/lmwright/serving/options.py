@@ -1,6 +1,7 @@
 """What the command line says, checked before anything expensive: no torch, no web framework."""
 
 import errno
+import importlib.util
 import re
 import socket
 import sys
@@ -138,6 +139,35 @@ def metrics_prefix(text: str) -> str:
     if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", text):
         raise LmwrightError(f"--metrics-prefix {text!r}: letters, digits and _ only")
     return text
+
+
+def otlp_endpoint(text: str) -> str:
+    """Where spans are sent, once it is known that they can be.
+
+    Args:
+        text: the address of a collector that takes OTLP over HTTP, such as `http://localhost:4318`.
+
+    Raises:
+        LmwrightError: if it is no address, or OpenTelemetry is not installed.
+    """
+    if not text.startswith(("http://", "https://")):
+        raise LmwrightError(
+            f"--otlp-endpoint {text} is not an address",
+            hint="such as http://localhost:4318, where a collector takes OTLP over HTTP",
+        )
+    # Looked for and not imported, which takes half a second.
+    if not all(map(_installed, ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"))):
+        raise LmwrightError(
+            "--otlp-endpoint needs OpenTelemetry", hint='pip install "lmwright[tracing]"'
+        )
+    return text
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ImportError:  # not even the package that it would be in
+        return False
 
 
 def choice(option: str, text: str | None, allowed: Sequence[Word]) -> Word | None:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lmwright.core.errors import LmwrightError
-from lmwright.serving.logs import notes
+from lmwright.serving.logs import notes, route_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -60,25 +59,13 @@ class Tracing:
         """Send spans to a collector that speaks OTLP over HTTP.
 
         Args:
-            endpoint: its address, such as `http://localhost:4318`.
-
-        Raises:
-            LmwrightError: if it is no address, or OpenTelemetry is not installed.
+            endpoint: its address, from `options.otlp_endpoint`.
         """
-        if not endpoint.startswith(("http://", "https://")):
-            raise LmwrightError(
-                f"--otlp-endpoint {endpoint} is not an address",
-                hint="such as http://localhost:4318, where a collector takes OTLP over HTTP",
-            )
-        try:
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-            from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
-            from opentelemetry.sdk.trace import TracerProvider
-            from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        except ImportError as error:
-            raise LmwrightError(
-                "--otlp-endpoint needs OpenTelemetry", hint='pip install "lmwright[tracing]"'
-            ) from error
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
         names = {SERVICE_NAME: "lmwright", SERVICE_VERSION: version("lmwright")}
         provider = TracerProvider(resource=Resource.create(names), shutdown_on_exit=False)
         exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")
@@ -139,7 +126,7 @@ class Spans:
 def _describe(span: "Span", scope: Scope, status: int, noted: Mapping[str, Any]) -> None:
     from opentelemetry.trace import StatusCode
 
-    route = getattr(scope.get("route"), "path", None)
+    route = route_of(scope)
     span.update_name(
         f"{noted['operation']} {noted['model']}"
         if "operation" in noted
