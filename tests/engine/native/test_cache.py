@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from lmwright.compression.weights import quantize
 from lmwright.core.errors import LmwrightError
@@ -65,6 +66,7 @@ def test_integers_that_a_model_brings_are_kept_too(bits, group):
     assert torch.equal(logits(first), logits(second))
     for name, packed in first.packed.items():
         assert torch.equal(packed.values, second.packed[name].values)
+        assert second.packed[name].values.data_ptr() % 64 == 0
 
 
 @pytest.mark.parametrize("place", [0, 9, 0.05, 0.3, 0.6, 0.999, "short", "empty"])
@@ -124,6 +126,18 @@ def test_what_is_larger_than_the_limit_is_not_kept(monkeypatch, folder):
     opened(build())
 
     assert entries(folder) == []
+
+
+def test_an_entry_is_a_safetensors_file_and_outlives_its_removal(folder):
+    opened(build(), weights="int8")
+    (path,) = folder.iterdir()
+    second = opened(build(), weights="int8")
+
+    stored = load_file(path)
+    path.unlink()  # as another process does that needs room
+
+    assert torch.equal(stored["lm_head.values"], second.packed["lm_head"].values)
+    assert torch.equal(logits(second), logits(opened(build(), weights="int8")))
 
 
 def test_small_models_are_not_kept(monkeypatch, folder):

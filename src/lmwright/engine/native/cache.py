@@ -1,8 +1,10 @@
 """Packed weights on disk, so that a model is quantised and packed once and not at every start.
 
 An entry is found by what it was made of: the model's weights and modules, the wanted format, and
-the sources that pack. So it is never out of date, wherever the model lies. It is read whole, into
-huge pages: run in place, its small pages would make a pass 2 % slower (12 x 768, fp32 and int8).
+the sources that pack. So it is never out of date, wherever the model lies. Its file is mapped and
+its weights are used where they lie, by all processes that run the model: 330 MB are open in 0.06 s,
+where copying them takes 0.4. Packed anew, weights lie in huge pages instead, and a pass is 2 %
+faster (12 x 768, fp32 and int8, in a virtual machine).
 """
 
 import contextlib
@@ -18,14 +20,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lmwright.compression import rounding
 from lmwright.core.errors import LmwrightError
 from lmwright.engine.native import Weights, build
 from lmwright.engine.native.library import Format
-from lmwright.engine.native.pack import Packed, pages
+from lmwright.engine.native.pack import Packed
 from lmwright.models.transformer import Decoder
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ LIMIT = "LMWRIGHT_PACKED_CACHE_GB"
 _USUAL_LIMIT = 8.0
 _SMALLEST = 8_000_000  # bytes of a model; smaller ones are packed in less than a tenth of a second
 _ABANDONED = 3_600  # seconds after which an unfinished file is nobody's any more
+_ALIGNED = 64  # bytes: where kernels expect panels to begin
 _PAGE = 4_096  # bytes that are added up to one word of a checksum
 _SUFFIX = ".safetensors"
 
@@ -62,7 +64,7 @@ class Entry:
             with safe_open(self.path, "pt") as file:
                 metadata = file.metadata()
                 stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            # Everything is read at once anyway, and then damage cannot be computed with.
+            # The first pass reads everything anyway. So damage is found before it is computed with.
             if _checksum(stored, metadata["layers"]) != metadata["checksum"]:
                 raise ValueError("its checksum differs")
             layers = {
@@ -98,9 +100,9 @@ class Entry:
             _make_room(self.path.parent, room)
             # Not synced: after a power cut the checksum finds what is missing.
             metadata = {"layers": shapes, "checksum": _checksum(tensors, shapes)}
-            save_file(tensors, temporary, metadata=metadata)
+            _save(tensors, temporary, metadata)
             os.replace(temporary, self.path)
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             log.info("packed weights are not kept: %s", error)
         finally:
             with contextlib.suppress(OSError):
@@ -169,23 +171,35 @@ def _checksum(tensors: Mapping[str, Tensor], beside: str) -> str:
     return digest.hexdigest()
 
 
+def _save(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """A safetensors file like any other, with each tensor where kernels may read it in place."""
+    names = {torch.uint8: "U8", torch.float32: "F32"}
+    header: dict[str, object] = {"__metadata__": metadata}
+    end = 0
+    for name, tensor in tensors.items():
+        assert tensor.nbytes % _ALIGNED == 0, "panels and what is padded to them are aligned"
+        offsets, end = [end, end + tensor.nbytes], end + tensor.nbytes
+        kind = names[tensor.dtype]
+        header[name] = {"dtype": kind, "shape": [*tensor.shape], "data_offsets": offsets}
+    text = json.dumps(header).encode()
+    text += b" " * (-(len(text) + 8) % _ALIGNED)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors.values():
+            file.write(memoryview(tensor.numpy()))
+
+
 def _opened(
     name: str, stored: Mapping[str, Tensor], kind: int, rows: int, columns: int, factor: float
 ) -> Packed:
-    """A layer in memory of its own, aligned as kernels want it."""
-    mapped, scales, bias = (stored.get(f"{name}.{part}") for part in ("values", "scales", "bias"))
-    assert mapped is not None, "the checksum covers it"
-    values = pages(mapped.nbytes)
-    values.copy_(mapped)
-    return Packed(
-        Format(kind),
-        rows,
-        columns,
-        values,
-        None if scales is None else scales.clone(),
-        None if bias is None else bias.clone(),
-        factor,
+    """A layer as it lies in the file."""
+    values, scales, bias = (
+        # A file that another program wrote anew may have moved what is in it.
+        part.clone() if part is not None and part.data_ptr() % _ALIGNED else part
+        for part in (stored.get(f"{name}.{what}") for what in ("values", "scales", "bias"))
     )
+    assert values is not None, "the checksum covers it"
+    return Packed(Format(kind), rows, columns, values, scales, bias, factor)
 
 
 def _make_room(folder: Path, most: int) -> None:
