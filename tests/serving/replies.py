@@ -15,6 +15,8 @@ def refused(response: httpx.Response, status: int, **expected: object) -> dict:
     assert set(error) == {"message", "type", "param", "code"}
     assert isinstance(error["message"], str)
     assert error["message"]
+    foreign = ("Input should", "Value error", "valid dictionary", "value that it cannot have")
+    assert not any(words in error["message"] for words in foreign), error["message"]
     assert error | expected == error
     return error
 

@@ -104,6 +104,43 @@ def test_a_wrong_value_is_refused_by_name(refusing, fields, param, code):
     assert code is None or error["code"] == code
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"temperature": 2.5}, "temperature must be at most 2; given: 2.5"),
+        ({"temperature": "1"}, 'temperature must be a number; given: "1"'),
+        ({"top_p": 0}, "top_p must be above 0; given: 0"),
+        ({"seed": 2**63}, f"seed must be below {2**63}; given: {2**63}"),
+        ({"max_tokens": 1.5}, "max_tokens must be a whole number; given: 1.5"),
+        ({"stream": 1}, "stream must be true or false; given: 1"),
+        ({"model": None}, "model must be a string; given: null"),
+        ({"model": "x" * 99, "n": "y" * 99}, f'n must be a whole number; given: "{"y" * 39}...'),
+        ({"messages": []}, "messages must have 1 or more entries; given: 0"),
+        ({"messages": {}}, "messages must be a list; given: an object"),
+        ({"response_format": "json"}, 'response_format must be an object; given: "json"'),
+        (
+            {"response_format": {"type": "yaml"}},
+            'response_format.type must be "text", "json_object" or "json_schema"; given: "yaml"',
+        ),
+        (
+            {"stream": True, "stream_options": {"include_obfuscation": True}},
+            "stream_options.include_obfuscation must be false; given: true",
+        ),
+        (
+            {"stop": ["a"] * 5},
+            "stop must be a string of 1 to 256 characters or a list of at most 4 of them; "
+            "given: a list with 5 entries",
+        ),
+        ({"logit_bias": {"a": 1}}, 'logit_bias.a must match ^[0-9]{1,9}$; given: "a"'),
+        ({"stop_token_ids": [-1]}, "stop_token_ids[0] must be at least 0; given: -1"),
+    ],
+)
+def test_a_refusal_says_what_is_wanted_and_what_was_given(refusing, fields, message):
+    with refusing.client() as client:
+        error = refused(client.post(CHAT, json=refusing.chat(**fields)), 400)
+    assert error["message"] == message
+
+
 def test_a_misspelt_field_gets_a_suggestion(refusing):
     with refusing.client() as client:
         error = refused(client.post(CHAT, json=refusing.chat(temprature=1)), 400)

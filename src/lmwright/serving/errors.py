@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from lmwright.serving.protocol import FIELDS
 from lmwright.serving.responses import ErrorDetail, ErrorResponse
+from lmwright.serving.wording import complaint
 
 _TYPES = {
     401: "authentication_error",
@@ -84,7 +85,9 @@ def from_validation(errors: Sequence[Any], known: Sequence[str] = ()) -> ApiErro
         known: names a misspelt key may have meant.
     """
     first = errors[0]
-    kind, where = str(first["type"]), [part for part in first["loc"] if part != "body"]
+    # "[key]" is pydantic's mark of a complaint about a name in an object, which stands before it.
+    kind = str(first["type"])
+    where = [part for part in first["loc"] if part not in ("body", "[key]")]
     if kind == "json_invalid":
         reason = first.get("ctx", {}).get("error", "it cannot be parsed")
         return ApiError(400, f"The body is not valid JSON: {reason}", code="invalid_json")
@@ -106,7 +109,7 @@ def from_validation(errors: Sequence[Any], known: Sequence[str] = ()) -> ApiErro
     if kind in ("missing", "absent"):
         return ApiError(400, f"{param} is required", param=param, code="missing_field")
     code = "unsupported_field" if kind == "unsupported" else "invalid_value"
-    return ApiError(400, f"{param}: {first['msg']}", param=param, code=code)
+    return ApiError(400, complaint(param, first), param=param, code=code)
 
 
 def _path(where: Sequence[str | int]) -> str:

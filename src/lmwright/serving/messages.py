@@ -48,7 +48,7 @@ class FunctionCall(Wire):
         except (ValueError, RecursionError):
             read = None
         if not isinstance(read, dict):
-            raise refuse_beside("arguments", "should be the text of a JSON object")
+            raise refuse_beside("arguments", "must be the text of a JSON object")
         return self
 
 

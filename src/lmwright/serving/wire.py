@@ -58,7 +58,7 @@ def one_of(expected: str) -> WrapValidator:
             if any(part["type"] == "unicode" for part in error.errors()):
                 raise PydanticCustomError("unicode", "holds half of a surrogate pair") from None
             raise PydanticCustomError(
-                "one_of", "should be {expected}", {"expected": expected}
+                "one_of", "must be {expected}", {"expected": expected}
             ) from None
 
     return WrapValidator(validate)
