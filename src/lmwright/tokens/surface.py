@@ -1,8 +1,10 @@
 """What each token reads as: its bytes, at the start of a text and after another token."""
 
+import contextlib
 import json
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -82,12 +84,18 @@ def _types(part: Any) -> list[str]:
 
 def _byte_level(token: str, spoken: bool) -> bytes:
     """Bytes of an entry of a byte-level vocabulary; an added token is written as it is spoken."""
-    if spoken:
-        return token.encode()
-    byte_of = byte_of_character()
-    if not all(character in byte_of for character in token):
-        return token.encode()
-    return bytes(byte_of[character] for character in token)
+    if not spoken:
+        # By the library's own loops: character by character, a large vocabulary takes a second.
+        with contextlib.suppress(UnicodeEncodeError):
+            return token.translate(_latin()).encode("latin-1")
+    return token.encode()
+
+
+@cache
+def _latin() -> dict[int, int]:
+    """Byte-level characters to those of their bytes' numbers; others to none of Latin-1."""
+    others = dict.fromkeys(range(0x100), 0xFFFF)
+    return others | {ord(character): byte for character, byte in byte_of_character().items()}
 
 
 def _probed(decoder: decoders.Decoder | None, ids: dict[str, int], *, bytes_stand: bool) -> Surface:
