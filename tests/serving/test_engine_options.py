@@ -143,6 +143,11 @@ def test_so_many_blocks_are_the_longest_request(opened):
     assert refused.json()["error"]["code"] == "context_length_exceeded"
 
 
+def test_blocks_that_no_memory_holds_are_refused(folders):
+    with pytest.raises(LmwrightError, match=r"kv_blocks=\d+ would take .* GB"):
+        load(EngineOptions(str(folders / "model"), kv_blocks=10**12))
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [

@@ -15,7 +15,7 @@ from lmwright.engine.bounds import Bounds, BoundsGiven, QueueFull
 from lmwright.engine.callers import Callers, Delta
 from lmwright.engine.generation import Generation
 from lmwright.engine.native import KeyValues, Weights
-from lmwright.engine.opening import RunnerKind, open_runner, usual_blocks
+from lmwright.engine.opening import RunnerKind, check_blocks, open_runner, usual_blocks
 from lmwright.engine.params import SamplingParams
 from lmwright.engine.requests import Completion, Prompt, Reader, end_ids, folder_end_ids
 from lmwright.engine.runner import generating
@@ -48,7 +48,7 @@ class LLM:
 
     Raises:
         LmwrightError: if there is no such model or adapter, or it cannot be read, or a bound is
-            not positive.
+            not positive, or there is no memory for so many blocks.
     """
 
     def __init__(
@@ -69,6 +69,8 @@ class LLM:
         folder = find_model(str(name))
         model = load(folder, dtype=dtype)
         model.eval()
+        if limits.kv_blocks is not None:
+            check_blocks(model, limits.kv_blocks, kv)
         blocks = limits.kv_blocks or usual_blocks(model, limits.max_sequences, kv)
         opened = open_runner(
             model, runner, blocks, weights=weights, kv=kv, threads=threads, adapters=adapters

@@ -97,15 +97,36 @@ def _with_weights(model: Decoder, weights: Weights) -> Decoder:
 
 def usual_blocks(model: Decoder, max_sequences: int, kv: KeyValues | None) -> int:
     """Blocks for as many whole contexts as sequences may run, as far as there is memory."""
-    weight = model.output_weight
-    each = _BYTES[kv] if kv is not None else weight.element_size()
-    block = BLOCK_SIZE * kv_bytes_per_token(model.config, each)
     wanted = max_sequences * blocks_for(model.config.max_position_embeddings)
+    return max(1, min(wanted, int(MEMORY_SHARE * _free_bytes(model)) // _block_bytes(model, kv)))
+
+
+def check_blocks(model: Decoder, blocks: int, kv: KeyValues | None) -> None:
+    """Make sure that so many blocks can be filled one day; they take memory only as they are.
+
+    Raises:
+        LmwrightError: if they would need more memory than is free now.
+    """
+    free, each = _free_bytes(model), _block_bytes(model, kv)
+    if blocks * each > free:
+        raise LmwrightError(
+            f"kv_blocks={blocks} would take {blocks * each / 1e9:.1f} GB, "
+            f"and {free / 1e9:.1f} GB of memory are free",
+            hint=f"at most {free // each} of these blocks fit",
+        )
+
+
+def _block_bytes(model: Decoder, kv: KeyValues | None) -> int:
+    each = _BYTES[kv] if kv is not None else model.output_weight.element_size()
+    return BLOCK_SIZE * kv_bytes_per_token(model.config, each)
+
+
+def _free_bytes(model: Decoder) -> int:
+    weight = model.output_weight
     if weight.is_cuda:
-        free, _ = torch.cuda.mem_get_info(weight.device)
-    else:
-        free = available_memory_bytes()
-    return max(1, min(wanted, int(MEMORY_SHARE * free) // block))
+        free: int = torch.cuda.mem_get_info(weight.device)[0]
+        return free
+    return available_memory_bytes()
 
 
 def blocks_for(positions: int) -> int:
