@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
@@ -25,8 +26,6 @@ from lmwright.evaluation.questions import (
     read_questions,
     spread,
 )
-from lmwright.models.transformer import Decoder
-from lmwright.tokens.tokenizer import Tokenizer
 from lmwright.training.steps import CLOSING_SECONDS, train
 
 if TYPE_CHECKING:
@@ -37,6 +36,9 @@ SEQUENCES = 128
 
 ANSWERING_SHARE = 0.25
 """Of the step's time, for the model's own answers."""
+
+MEASURING_SHARE = 0.4
+"""Of the step's time at most, for asking the validation questions, before, during and after."""
 
 
 def dpo(config: DPOConfig, run: "StepRun", *, corpus: Path, model: Path) -> None:
@@ -55,14 +57,19 @@ def dpo(config: DPOConfig, run: "StepRun", *, corpus: Path, model: Path) -> None
     started = perf_counter()
     policy = models.load(model)
     tokenizer = tokens.load(model)
-    found = training_pairs(config, run, corpus, policy, tokenizer)
+    llm = LLM.from_model(policy, tokenizer, max_sequences=SEQUENCES)
+    answers = affordable_answers(config, run, llm, corpus)
+    found = training_pairs(config, run, corpus, llm, round(answers * ANSWERING_SHARE))
     data, left_out = preference_pairs.tensors(found, tokenizer, policy, longest=config.longest)
     if left_out:
         run.note(f"{left_out} of {len(found)} pairs are longer than {config.longest} tokens")
     batch = min(config.batch_pairs, len(data))
     loader = PairLoader(data, batch_pairs=batch, seed=config.seed)
-    questions = balanced(read_questions(corpus / "questions" / "validation.jsonl"))
-    measure, better = measure_answers(config, policy, tokenizer, questions)
+    questions = balanced(
+        read_questions(corpus / "questions" / "validation.jsonl"),
+        round(answers * MEASURING_SHARE / (config.evaluations + 1)),
+    )
+    measure, better = measure_answers(config, llm, questions)
     begun = perf_counter()
     if questions:
         better(measure(policy))
@@ -84,28 +91,39 @@ def dpo(config: DPOConfig, run: "StepRun", *, corpus: Path, model: Path) -> None
     models.save(policy, run.output, tokenizer=model)
 
 
-def balanced(questions: list[Question]) -> list[Question]:
-    """All questions about real names and as many about made-up ones, of every kind alike."""
+def balanced(questions: list[Question], most: int) -> list[Question]:
+    """Questions about real names and as many about made-up ones, of every kind alike.
+
+    Args:
+        questions: of all kinds.
+        most: so many in all, and one of each half at least.
+    """
     real = [q for q in questions if q.kind == DOCUMENTED]
     made_up = [q for q in questions if q.kind != DOCUMENTED]
-    return real + spread(made_up, len(real))
+    half = min(len(real), max(1, most // 2))
+    return spread(real, half) + spread(made_up, half)
 
 
 def training_pairs(
-    config: DPOConfig, run: "StepRun", corpus: Path, policy: Decoder, tokenizer: Tokenizer
+    config: DPOConfig, run: "StepRun", corpus: Path, llm: LLM, affordable: int
 ) -> list[Pair]:
     """The model's own errors on prompts of the corpus, and as many written pairs.
 
     Kept in the step's work folder, so that a resumed step learns from the same ones.
+
+    Args:
+        config: which pairs.
+        run: the step's run.
+        corpus: with preferences.
+        llm: the model that is to learn.
+        affordable: answers that there is time for.
     """
     kept = run.work / "pairs.jsonl"
     if not kept.exists():
-        written = read_pairs(corpus / "preferences" / "train.jsonl")
-        random.Random(config.seed).shuffle(written)
+        written = written_pairs(config, corpus)
         chosen = written
         if config.prompts:
-            llm = LLM.from_model(policy, tokenizer, max_sequences=SEQUENCES)
-            asked = written[: run.decide("prompts", lambda: affordable(config, run, llm, written))]
+            asked = written[: max(1, min(config.prompts, affordable // config.samples))]
             own, right = on_policy_pairs(
                 llm, asked, samples=config.samples, temperature=config.temperature, seed=config.seed
             )
@@ -122,17 +140,27 @@ def training_pairs(
     return read_pairs(kept)
 
 
-def affordable(config: DPOConfig, run: "StepRun", llm: LLM, written: list[Pair]) -> int:
-    """How many prompts the model can answer in `ANSWERING_SHARE` of the step's time."""
+def written_pairs(config: DPOConfig, corpus: Path) -> list[Pair]:
+    """The corpus's pairs, shuffled."""
+    pairs = read_pairs(corpus / "preferences" / "train.jsonl")
+    random.Random(config.seed).shuffle(pairs)
+    return pairs
+
+
+def affordable_answers(config: DPOConfig, run: "StepRun", llm: LLM, corpus: Path) -> int:
+    """How many answers the model could give in all of the step's time; recorded."""
     length = config.budget.amount if config.budget and config.budget.unit == "seconds" else None
     seconds = length or run.seconds
     if seconds is None:
-        return config.prompts
-    few = written[:SEQUENCES]
-    begun = perf_counter()
-    on_policy_pairs(llm, few, samples=1, temperature=config.temperature, seed=config.seed)
-    each = (perf_counter() - begun) / len(few) * config.samples
-    return max(1, min(config.prompts, int(seconds * ANSWERING_SHARE / each)))
+        return sys.maxsize
+
+    def measure() -> int:
+        few = written_pairs(config, corpus)[:SEQUENCES]
+        begun = perf_counter()
+        on_policy_pairs(llm, few, samples=1, temperature=config.temperature, seed=config.seed)
+        return int(seconds * len(few) / (perf_counter() - begun))
+
+    return run.decide("affordable_answers", measure)
 
 
 def read_pairs(file: Path) -> list[Pair]:
@@ -149,10 +177,9 @@ def read_pairs(file: Path) -> list[Pair]:
 
 
 def measure_answers(
-    config: DPOConfig, policy: Decoder, tokenizer: Tokenizer, questions: list[Question]
+    config: DPOConfig, llm: LLM, questions: list[Question]
 ) -> tuple[Callable[[nn.Module], Mapping[str, float]], Callable[[Mapping[str, float]], float]]:
     """The measure taken during training, and the score by which weights are kept."""
-    llm = LLM.from_model(policy, tokenizer, max_sequences=SEQUENCES)
     start: dict[str, float] = {}
 
     def measure(_: nn.Module) -> Mapping[str, float]:

@@ -124,7 +124,7 @@ def choose_plan(
     assert wishes.budget is not None
     reasons: list[str] = []
     micro_rows = _micro_rows(wishes, len(batch), memory_needed, reasons)
-    tries = _Tries(model, objective, batch, micro_rows)
+    tries = Tries(model, objective, batch, micro_rows)
     # A resumed training does not measure: what was drawn for it must not change what follows.
     state = objective.state_dict()
     with torch.random.fork_rng():
@@ -190,7 +190,7 @@ def _micro_rows(
     return micro
 
 
-class _Tries:
+class Tries:
     """A copy of the model to time variants on."""
 
     def __init__(
@@ -224,7 +224,7 @@ class _Tries:
         result.loss.backward()  # type: ignore[no-untyped-call]
 
 
-def _choose_variant(wishes: Wishes, tries: _Tries, started: float, reasons: list[str]) -> Variant:
+def _choose_variant(wishes: Wishes, tries: Tries, started: float, reasons: list[str]) -> Variant:
     """The fastest of eager and compiled, fp32 and bf16, among those worth trying."""
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     if wishes.precision != "auto":

@@ -127,6 +127,28 @@ class ShapeConfig(LoopConfig):
     """Width of the feed-forward."""
     max_position_embeddings: int = Field(512, gt=0)
     """Longest context the model admits to."""
+    least_steps: int | None = Field(None, gt=0)
+    """Of a training as long as a budget in time: a machine too slow for so many steps of this
+    shape trains the first of `smaller` that it can, or else the last."""
+    smaller: tuple[dict[str, int], ...] = ()
+    """Other shapes, largest first: what they change of the keys above."""
+
+    @model_validator(mode="after")
+    def _possible_smaller_shapes(self) -> Self:
+        """Refuse before the first step what would stop the training at its own."""
+        from lmwright.core.errors import LmwrightError
+        from lmwright.training.shape import KEYS, USUAL_VOCABULARY, transformer_config
+
+        if bool(self.smaller) != (self.least_steps is not None):
+            raise ValueError("least_steps and smaller go together")
+        for changes in self.smaller:
+            if unknown := sorted(changes.keys() - set(KEYS)):
+                raise ValueError(f"smaller: {unknown[0]} is not one of {', '.join(KEYS)}")
+            try:
+                transformer_config(self.model_copy(update=changes), USUAL_VOCABULARY)
+            except LmwrightError as error:
+                raise ValueError(f"smaller: {error.what}") from error
+        return self
 
 
 class PretrainConfig(ShapeConfig):

@@ -4,11 +4,8 @@ from lmwright.models import accounting, classic_accounting
 from lmwright.models.config import TransformerConfig
 from lmwright.pipeline.step import Estimate
 from lmwright.training.commands import ShapeConfig, TaskConfig
-from lmwright.training.shape import transformer_config
+from lmwright.training.shape import USUAL_VOCABULARY, transformer_config
 from lmwright.training.task_shapes import USUAL_LENGTH, model_config, usual_needs
-
-USUAL_VOCABULARY = 2048
-"""The recipe's tokenizer decides; a dry run has not seen it yet."""
 
 USUAL_ROW = 256
 """Tokens in a row, as the packing steps cut them by default."""

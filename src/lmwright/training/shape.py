@@ -8,7 +8,10 @@ from lmwright.models import families
 from lmwright.models.config import TransformerConfig
 from lmwright.training.commands import PretrainConfig, ShapeConfig
 
-_KEYS = (
+USUAL_VOCABULARY = 2048
+"""The recipe's tokenizer decides; a dry run has not seen it yet."""
+
+KEYS = (
     "hidden_size",
     "intermediate_size",
     "num_hidden_layers",
@@ -17,6 +20,7 @@ _KEYS = (
     "head_dim",
     "max_position_embeddings",
 )
+"""Of `ShapeConfig`: the shape itself."""
 
 
 def transformer_config(
@@ -51,7 +55,7 @@ def transformer_config(
         "activation_dropout": 0.0,
         "decoder_start_token_id": pad_token_id,
         "num_decoder_layers": config.num_hidden_layers,
-    } | {key: getattr(config, key) for key in _KEYS}
+    } | {key: getattr(config, key) for key in KEYS}
     # What the family has no key for follows from the rest: GPT-2's heads are not shared.
     values = {key: value for key, value in wanted.items() if key in family.fields}
     values |= config.shape if isinstance(config, PretrainConfig) else {}

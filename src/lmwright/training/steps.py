@@ -16,7 +16,7 @@ from lmwright.models.foreign import Foreign
 from lmwright.tokens import shards as token_shards
 from lmwright.tokens.example_loader import ExampleLoader
 from lmwright.tokens.loader import Loader
-from lmwright.training import budget, callbacks, optimizers
+from lmwright.training import budget, callbacks, optimizers, sizing
 from lmwright.training.commands import LoopConfig, PretrainConfig, SFTConfig
 from lmwright.training.costs import Costs, measured, of_transformer
 from lmwright.training.data import Mixed
@@ -42,10 +42,17 @@ def pretrain(config: PretrainConfig, run: "StepRun", *, shards: Path, tokenizer:
         shards: packed text, train and validation.
         tokenizer: saved beside the model.
     """
-    started = perf_counter()
-    model, words = new_model(config, tokenizer), tokens.load(tokenizer)
+    started, words = perf_counter(), tokens.load(tokenizer)
     rows = token_shards.open(shards, "train")
     loader = Loader(rows, batch_rows=batch_rows(config, rows.row_length), seed=config.seed)
+
+    def make(shape: PretrainConfig) -> tuple[Any, Objective]:
+        fresh = new_model(shape, tokenizer)
+        return fresh, objective_for(fresh.config, words)
+
+    batch = batch_to_measure(loader)
+    config = sizing.affordable(config, run, length_of(config, run), batch, make, started=started)
+    model = new_model(config, tokenizer)
     objective, held_out = (objective_for(model.config, words, config.seed + i) for i in (0, 1))
     measure = ValidationLoss(token_shards.open(shards, "validation"), held_out, config.seed)
     train(config, run, model, objective, loader, {"validation": measure}, started=started)
@@ -72,10 +79,6 @@ def sft(
         model: where to start; None starts from nothing.
     """
     started = perf_counter()
-    if model:
-        trained = models.load(model, implementation=config.implementation)
-    else:
-        trained = new_model(config, tokenizer)
     rows = token_shards.open(shards, "train")
     total = batch_rows(config, rows.row_length)
     text_rows = round(total * config.text_fraction) if text and total > 1 else 0
@@ -88,9 +91,21 @@ def sft(
                 hint="give both packing steps the same row_length",
             )
         loaders.append(Loader(text_split, batch_rows=text_rows, seed=config.seed + 1))
+    data, objective = Mixed(loaders), SFT(prompts=config.prompts)
+    if model:
+        trained = models.load(model, implementation=config.implementation)
+    else:
+        config = sizing.affordable(
+            config,
+            run,
+            length_of(config, run),
+            batch_to_measure(data),
+            lambda shape: (new_model(shape, tokenizer), objective),
+            started=started,
+        )
+        trained = new_model(config, tokenizer)
     measure = ValidationLoss(token_shards.open(shards, "validation"), SFT(), config.seed)
-    objective = SFT(prompts=config.prompts)
-    train(config, run, trained, objective, Mixed(loaders), {"validation": measure}, started=started)
+    train(config, run, trained, objective, data, {"validation": measure}, started=started)
     words = tokens.load(tokenizer)
     # A chat ends its turn with one token and text its document with another: both end an answer.
     ends = [i for i in (words.end_of_turn_id, words.eos_token_id) if i is not None]
@@ -167,7 +182,7 @@ def train(
         note=run.note,
     )
     trainer.train()
-    summarize(run, plan, log)
+    summarize(run, plan, log, model)
     return trainer
 
 
@@ -183,7 +198,7 @@ def decide_plan(
     costs: Costs,
 ) -> budget.TrainingPlan:
     """The recorded plan, or a fresh one measured here and recorded before it is used."""
-    length = config.budget or (Duration(run.seconds, "seconds") if run.seconds else None)
+    length = length_of(config, run)
     if length is None:
         raise LmwrightError(
             f"step {run.name} has no budget",
@@ -220,6 +235,11 @@ def decide_plan(
         return plan.to_json()
 
     return budget.TrainingPlan.from_json(run.decide("plan", choose))
+
+
+def length_of(config: LoopConfig, run: "StepRun") -> Duration | None:
+    """The step's own budget, or its share of the recipe's."""
+    return config.budget or (Duration(run.seconds, "seconds") if run.seconds else None)
 
 
 def compilation(config: LoopConfig, model: nn.Module) -> Literal["auto", "on", "off"]:
@@ -284,11 +304,14 @@ def configured_optimizers(
     )
 
 
-def summarize(run: "StepRun", plan: budget.TrainingPlan, log: callbacks.Log) -> None:
+def summarize(
+    run: "StepRun", plan: budget.TrainingPlan, log: callbacks.Log, model: nn.Module
+) -> None:
     """Planned against actual, speed and utilisation, and the curves for the report."""
     name = run.name
     run.summarize(
         **{
+            f"{name}_parameters": sum(weight.numel() for weight in model.parameters()),
             f"{name}_steps": plan.steps,
             f"{name}_tokens": log.tokens,
             f"{name}_planned_seconds": round(plan.steps * plan.seconds_per_step, 2),
