@@ -8,6 +8,7 @@ shifts labels.
 """
 
 import contextlib
+import itertools
 import logging
 import tempfile
 import time
@@ -72,11 +73,24 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one training showed."""
+    """What one training showed.
 
-    tokens_per_second: float
+    Args:
+        step_seconds: of each step after the warm ones.
+        tokens_per_step: that went through the model.
+        validation_loss: nats per token, held out.
+        first_steps_seconds: of the warm steps, compilation included.
+    """
+
+    step_seconds: tuple[float, ...]
+    tokens_per_step: int
     validation_loss: float
     first_steps_seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of the steps after the warm ones."""
+        return self.tokens_per_step * len(self.step_seconds) / sum(self.step_seconds)
 
     def __str__(self) -> str:
         return (
@@ -143,9 +157,13 @@ class Clock(Callback):
 
     def outcome(self, job: Job, loss: float) -> Outcome:
         """Speed of the steps after the warm ones."""
-        timed = self.times[-1] - self.times[job.warm]
-        tokens = job.tokens_per_step * (job.steps - job.warm)
-        return Outcome(tokens / timed, loss, self.times[job.warm] - self.times[0])
+        timed = itertools.pairwise(self.times[job.warm :])
+        return Outcome(
+            tuple(after - before for before, after in timed),
+            job.tokens_per_step,
+            loss,
+            self.times[job.warm] - self.times[0],
+        )
 
 
 class Ours:

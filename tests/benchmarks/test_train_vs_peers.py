@@ -67,3 +67,18 @@ def test_all_contenders_reach_the_same_loss(peers, tmp_path):
     losses = [outcome.validation_loss for outcome in outcomes]
     assert losses == pytest.approx([losses[1]] * 3, abs=0.005)  # ours may have chosen bf16
     assert all(outcome.tokens_per_second > 0 for outcome in outcomes)
+
+
+def test_speed_is_that_of_the_steps_that_nothing_disturbed(peers):
+    outcome = sys.modules["train_contenders"].Outcome
+    lucky = [outcome((1.0,) * 8, 100, 0.0, 0.0), outcome((9.0,) * 8, 100, 0.0, 0.0)]
+    unlucky = [outcome((9.0,) * 8, 100, 0.0, 0.0), outcome((3.0,) * 7 + (1.0,), 100, 0.0, 0.0)]
+    assert peers.undisturbed(lucky) == pytest.approx(100)  # half of its steps took a second
+    assert peers.undisturbed(unlucky) == pytest.approx(400 / (1 + 3 * 3))
+    assert unlucky[1].tokens_per_second == pytest.approx(800 / 22)
+
+
+def test_every_round_is_told_beside_it(peers):
+    assert peers.by_round([2.0, 3.0, 8.0], [1.0, 2.0, 2.0]) == (
+        "whole rounds 2.00, 1.50, 4.00, median 2.00"
+    )
