@@ -4,7 +4,6 @@ Nothing here changes the model: it is measured on a copy. The plan is recorded b
 optimiser step, so that a killed training replays it whatever the machine does the second time.
 """
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
@@ -18,8 +17,14 @@ from lmwright.core.duration import Duration
 from lmwright.core.errors import LmwrightError
 from lmwright.models.layers.block import Block
 from lmwright.training.objectives.loss import Batch, Objective
-
-Precision = Literal["float32", "bfloat16"]
+from lmwright.training.timing import (
+    Precision,
+    Tries,
+    Variant,
+    measured_peaks,
+    precisions_to_time,
+    time_optimizer,
+)
 
 MARGIN = 1.10
 """Planned steps take this much longer than measured ones: shared machines slow down unannounced."""
@@ -30,10 +35,6 @@ COMPILE_PAYS_AFTER: Mapping[Precision, float] = {"bfloat16": 40.0, "float32": 15
 It takes 7 to 25 s with a cold cache. bf16 then runs up to twice as fast where the processor has it
 (Zen 5), fp32 0 to 15 % faster (a Xeon without bf16).
 """
-
-HOPELESS = 3.0
-"""A first run that takes so many times the best variant's seconds is not repeated: warming up never
-cost that much, and bf16 on a processor without it took 16 of a small budget's 60 s."""
 
 MEMORY_SHARE = 0.7
 """Of the memory that is available when training starts, what a micro-batch may fill."""
@@ -53,7 +54,7 @@ class TrainingPlan:
     checkpoint_every: int = 1_000_000
     seconds_per_step: float = 0.0
     """Measured, without the margin; 0 where nothing was measured."""
-    peaks: Mapping[str, float] = field(default_factory=dict)
+    peaks: Mapping[Precision, float] = field(default_factory=dict)
     """Fastest measured matrix multiplication in each precision, FLOP/s."""
     reasons: tuple[str, ...] = ()
 
@@ -88,15 +89,6 @@ class Wishes:
     """Whatever the budget allows."""
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One way to run a step, and the seconds it took."""
-
-    precision: Precision
-    compile: bool
-    seconds: float
-
-
 def choose_plan(
     wishes: Wishes,
     model: nn.Module,
@@ -123,15 +115,16 @@ def choose_plan(
     """
     assert wishes.budget is not None
     reasons: list[str] = []
+    peaks = measured_peaks()
     micro_rows = _micro_rows(wishes, len(batch), memory_needed, reasons)
     tries = Tries(model, objective, batch, micro_rows)
     # A resumed training does not measure: what was drawn for it must not change what follows.
     state = objective.state_dict()
     with torch.random.fork_rng():
-        best = _choose_variant(wishes, tries, started, reasons)
+        best = _choose_variant(wishes, tries, started, peaks, reasons)
     objective.load_state_dict(state)
-    matrix_precision, optimizer_seconds = _time_optimizer(
-        tries.model, optimizer_step, wishes.matrix_precision
+    matrix_precision, optimizer_seconds = time_optimizer(
+        tries.model, optimizer_step, precisions_to_time(wishes.matrix_precision, peaks)
     )
     seconds = best.seconds * -(-len(batch) // micro_rows) + optimizer_seconds
     remaining = wishes.budget.amount - wishes.reserve_seconds - (perf_counter() - started)
@@ -149,10 +142,7 @@ def choose_plan(
         matrix_precision=matrix_precision,
         checkpoint_every=max(1, _steps(every, every.amount, seconds, tokens)),
         seconds_per_step=seconds,
-        peaks={
-            "float32": device.matmul_peak("float32"),
-            "bfloat16": device.matmul_peak("bfloat16"),
-        },
+        peaks=peaks,
         reasons=tuple(reasons),
     )
 
@@ -190,45 +180,15 @@ def _micro_rows(
     return micro
 
 
-class Tries:
-    """A copy of the model to time variants on."""
-
-    def __init__(
-        self, model: nn.Module, objective: Objective, batch: Batch, micro_rows: int
-    ) -> None:
-        self.model = copy.deepcopy(model).train()
-        self.objective = objective
-        self.part = batch.slice(0, micro_rows)
-        self.done: list[Variant] = []
-
-    def time(self, precision: Precision, compiled: bool, repeats: int = 2) -> Variant:
-        """Seconds of forward and backward over one micro-batch: the best of `repeats`."""
-        stance = "default" if compiled else "force_eager"
-        best = min((variant.seconds for variant in self.done), default=float("inf"))
-        times = []
-        with torch.compiler.set_stance(stance):
-            for _ in range(repeats + 1):  # the first warms up, or compiles
-                start = perf_counter()
-                self._once(precision)
-                times.append(perf_counter() - start)
-                if not compiled and times[0] > HOPELESS * best:
-                    break
-        self.model.zero_grad(set_to_none=True)
-        self.done.append(Variant(precision, compiled, min(times[1:] or times)))
-        return self.done[-1]
-
-    def _once(self, precision: Precision) -> None:
-        kind = next(self.model.parameters()).device.type
-        with torch.autocast(kind, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            result = self.objective.loss(self.model, self.part)
-        result.loss.backward()  # type: ignore[no-untyped-call]
-
-
-def _choose_variant(wishes: Wishes, tries: Tries, started: float, reasons: list[str]) -> Variant:
+def _choose_variant(
+    wishes: Wishes,
+    tries: Tries,
+    started: float,
+    peaks: Mapping[Precision, float],
+    reasons: list[str],
+) -> Variant:
     """The fastest of eager and compiled, fp32 and bf16, among those worth trying."""
-    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
-    if wishes.precision != "auto":
-        precisions = (wishes.precision,)
+    precisions = precisions_to_time(wishes.precision, peaks)
     eager = [tries.time(p, compiled=False) for p in precisions]
     best = min(eager, key=lambda v: v.seconds)
     # bf16 gains more from compiling than fp32 does, so being slower eager is no verdict.
@@ -290,23 +250,3 @@ def compile_blocks(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, Block):
             module.compile(dynamic=False, fullgraph=True)
-
-
-def _time_optimizer(
-    model: nn.Module,
-    optimizer_step: Callable[[nn.Module, torch.dtype], Callable[[], None]],
-    wanted: Literal["auto", "float32", "bfloat16"],
-) -> tuple[Precision, float]:
-    """Which precision makes the optimiser's matrix products faster here, and its seconds."""
-    for parameter in model.parameters():
-        parameter.grad = torch.full_like(parameter, 1e-3)
-    timed: dict[Precision, float] = {}
-    choices: tuple[Precision, ...] = ("float32", "bfloat16") if wanted == "auto" else (wanted,)
-    for name in choices:
-        step = optimizer_step(model, getattr(torch, name))
-        step()
-        start = perf_counter()
-        step()
-        timed[name] = perf_counter() - start
-    best = min(timed, key=lambda name: timed[name])
-    return best, timed[best]

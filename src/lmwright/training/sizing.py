@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from lmwright.core.duration import Duration
-from lmwright.training.budget import MARGIN, Precision, Tries
+from lmwright.training.budget import MARGIN
 from lmwright.training.commands import ShapeConfig
 from lmwright.training.objectives.loss import Batch, Objective
+from lmwright.training.timing import Tries, measured_peaks, precisions_to_time
 
 if TYPE_CHECKING:
     from lmwright.pipeline.run import StepRun
@@ -68,9 +69,9 @@ def affordable(
 
 
 def seconds_per_step(model: Any, objective: Objective, batch: Batch) -> float:
-    """Forward and backward of a batch on the faster precision, uncompiled; from a part of it."""
+    """Forward and backward of a batch in the faster precision, uncompiled; from a part of it."""
     rows = -(-len(batch) // SHARE_TIMED)
-    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    precisions = precisions_to_time("auto", measured_peaks())
     with torch.random.fork_rng():
         tries = Tries(model, objective, batch, rows)
         fastest = min(tries.time(p, compiled=False, repeats=1).seconds for p in precisions)
