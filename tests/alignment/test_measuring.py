@@ -46,6 +46,6 @@ def test_a_slow_model_is_asked_less_and_the_number_is_kept(tmp_path, monkeypatch
     assert steps.affordable_answers(DPOConfig(), run, None, tmp_path) == first
 
 
-def test_without_a_budget_everything_is_asked(tmp_path):
-    run = StepRun.standalone(tmp_path / "aligned")
+def test_a_length_in_steps_depends_on_no_clock(tmp_path):
+    run = StepRun.standalone(tmp_path / "aligned", seconds=1.0)
     assert steps.affordable_answers(DPOConfig(budget="3 steps"), run, None, tmp_path) > 10**9

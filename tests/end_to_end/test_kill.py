@@ -122,6 +122,8 @@ def test_a_killed_run_equals_a_fresh_one_given_the_recorded_choice(tmp_path):
             "micro_rows": chosen[f"{name}_micro_rows"],
         }.items()
     ]
+    told += [f"aligned.prompts={chosen['dpo_prompts']}"]
+    told += [f"aligned.questions={max(1, chosen['dpo_most_questions'])}"]
     fresh = lmwright("run", "quickstart", *SMALL, *told, runs=tmp_path / "told")
 
     assert fresh.returncode == 0, fresh.stderr

@@ -68,6 +68,20 @@ def test_a_length_that_is_no_time_keeps_the_shape(tmp_path, timed, budget):
     assert not timed
 
 
+def test_a_smaller_shape_that_is_larger_is_passed_over(tmp_path, timed):
+    """Somebody asked for a tiny model: the recipe's smaller shapes do not make it grow."""
+    config = PretrainConfig(hidden_size=64, least_steps=100, smaller=tuple(SMALLER))
+    found = sizing.affordable(
+        config,
+        StepRun.standalone(tmp_path / "step"),
+        Duration.parse("1s"),
+        random_batch(),
+        lambda shape: (Width(shape.hidden_size), CausalLM()),
+        started=perf_counter(),
+    )
+    assert found == config
+
+
 def test_a_resumed_step_trains_the_same_model(tmp_path, timed):
     first = chosen(tmp_path / "step", "105s")
     timed.clear()

@@ -23,6 +23,9 @@ class DPOConfig(LoopConfig):
     prompts: int = Field(1500, ge=0)
     """Most prompts that the model answers first, to learn from its own errors; fewer where a
     quarter of the step's time does not suffice; 0: written pairs only."""
+    questions: int = Field(600, gt=0)
+    """Most validation questions that the model is asked each time; fewer where two fifths of the
+    step's time do not suffice."""
     samples: int = Field(2, gt=0)
     """Answers to each of them; the first is greedy."""
     most_pairs: int = Field(2000, gt=0)

@@ -26,7 +26,7 @@ from lmwright.evaluation.questions import (
     read_questions,
     spread,
 )
-from lmwright.training.steps import CLOSING_SECONDS, train
+from lmwright.training.steps import CLOSING_SECONDS, length_of, train
 
 if TYPE_CHECKING:
     from lmwright.pipeline.run import StepRun
@@ -65,10 +65,9 @@ def dpo(config: DPOConfig, run: "StepRun", *, corpus: Path, model: Path) -> None
         run.note(f"{left_out} of {len(found)} pairs are longer than {config.longest} tokens")
     batch = min(config.batch_pairs, len(data))
     loader = PairLoader(data, batch_pairs=batch, seed=config.seed)
-    questions = balanced(
-        read_questions(corpus / "questions" / "validation.jsonl"),
-        round(answers * MEASURING_SHARE / (config.evaluations + 1)),
-    )
+    most = min(config.questions, round(answers * MEASURING_SHARE / (config.evaluations + 1)))
+    questions = balanced(read_questions(corpus / "questions" / "validation.jsonl"), most)
+    run.summarize(dpo_most_questions=most)
     measure, better = measure_answers(config, llm, questions)
     begun = perf_counter()
     if questions:
@@ -131,7 +130,11 @@ def training_pairs(
                 f"{len(asked)} prompts answered {config.samples} times, {right:.1%} right: "
                 f"{len(own)} pairs from the model's own errors"
             )
-            run.summarize(dpo_on_policy_pairs=len(own), dpo_on_policy_correct=round(right, 4))
+            run.summarize(
+                dpo_prompts=len(asked),
+                dpo_on_policy_pairs=len(own),
+                dpo_on_policy_correct=round(right, 4),
+            )
             chosen = own + written[: max(len(own), config.batch_pairs)]
         # Kept in equal parts: the model's errors tell what is wrong, written pairs keep the rest.
         chosen = chosen[:: max(1, -(-len(chosen) // config.most_pairs))]
@@ -148,17 +151,19 @@ def written_pairs(config: DPOConfig, corpus: Path) -> list[Pair]:
 
 
 def affordable_answers(config: DPOConfig, run: "StepRun", llm: LLM, corpus: Path) -> int:
-    """How many answers the model could give in all of the step's time; recorded."""
-    length = config.budget.amount if config.budget and config.budget.unit == "seconds" else None
-    seconds = length or run.seconds
-    if seconds is None:
+    """How many answers the model could give in all of the step's time; recorded.
+
+    No limit where the step's length is no time: then nothing depends on the machine.
+    """
+    length = length_of(config, run)
+    if length is None or length.unit != "seconds":
         return sys.maxsize
 
     def measure() -> int:
         few = written_pairs(config, corpus)[:SEQUENCES]
         begun = perf_counter()
         on_policy_pairs(llm, few, samples=1, temperature=config.temperature, seed=config.seed)
-        return int(seconds * len(few) / (perf_counter() - begun))
+        return int(length.amount * len(few) / (perf_counter() - begun))
 
     return run.decide("affordable_answers", measure)
 

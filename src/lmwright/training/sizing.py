@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from lmwright.core.duration import Duration
+from lmwright.models import accounting
 from lmwright.training.budget import MARGIN
 from lmwright.training.commands import ShapeConfig
 from lmwright.training.objectives.loss import Batch, Objective
+from lmwright.training.shape import USUAL_VOCABULARY, transformer_config
 from lmwright.training.timing import Tries, measured_peaks, precisions_to_time
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def affordable(
     least = config.least_steps
     if least is None or length is None or length.unit != "seconds":
         return config
-    shapes = [config, *(config.model_copy(update=smaller) for smaller in config.smaller)]
+    shapes = _ever_smaller(config)
 
     def enough(shape: ShapeT) -> bool:
         model, objective = make(shape)
@@ -66,6 +68,20 @@ def affordable(
 
     chosen: int = run.decide("shape", choose)
     return shapes[chosen]
+
+
+def _ever_smaller(config: ShapeT) -> list[ShapeT]:
+    """The config and its smaller shapes, without those that are none beside keys set lower still."""
+    shapes = [config]
+    for changes in config.smaller:
+        shape = config.model_copy(update=changes)
+        if _parameters(shape) < _parameters(shapes[-1]):
+            shapes.append(shape)
+    return shapes
+
+
+def _parameters(shape: ShapeConfig) -> int:
+    return accounting.parameters(transformer_config(shape, USUAL_VOCABULARY))["total"]
 
 
 def seconds_per_step(model: Any, objective: Objective, batch: Batch) -> float:
