@@ -71,7 +71,7 @@ def affordable(
 
 
 def _ever_smaller(config: ShapeT) -> list[ShapeT]:
-    """The config and its smaller shapes, without those that are none beside keys set lower still."""
+    """The config and its smaller shapes, without any that its own keys make the larger one."""
     shapes = [config]
     for changes in config.smaller:
         shape = config.model_copy(update=changes)
