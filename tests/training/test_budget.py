@@ -41,7 +41,7 @@ def plan(model=None, *, memory=lambda rows, precision: 1000, **wishes):
 def no_compiler(monkeypatch):
     monkeypatch.setattr(device, "compiler_works", lambda: "no C++ compiler: nowhere does not run")
     monkeypatch.setattr(
-        device, "matmul_peak", lambda dtype: {"float32": 2e9, "bfloat16": 3e9}[dtype]
+        device, "matmul_peak", lambda dtype, **_: {"float32": 2e9, "bfloat16": 3e9}[dtype]
     )
 
 
@@ -106,3 +106,19 @@ def test_data_that_wears_out_bounds_the_steps():
     found = plan(budget=Duration.parse("100 steps"), most_steps=9)
     assert found.steps == 9
     assert any("9 steps" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize(("bfloat16", "timed"), [(0.7e9, False), (0.9e9, True)])
+def test_bf16_is_timed_where_its_products_may_win(monkeypatch, bfloat16, timed):
+    speeds = {"float32": 1e9, "bfloat16": bfloat16}
+    monkeypatch.setattr(device, "matmul_peak", lambda dtype, **_: speeds[dtype])
+    found = plan(budget=Duration.parse("3 steps"))
+    assert any("bfloat16" in reason for reason in found.reasons) == timed
+    assert found.peaks == speeds
+    if not timed:
+        assert (found.precision, found.matrix_precision) == ("float32", "float32")
+
+
+def test_bf16_that_is_asked_for_is_used_even_so(monkeypatch):
+    monkeypatch.setattr(device, "matmul_peak", lambda dtype, **_: {"float32": 9e9}.get(dtype, 1e9))
+    assert plan(budget=Duration.parse("3 steps"), precision="bfloat16").precision == "bfloat16"

@@ -18,11 +18,11 @@ from lmwright.core.errors import LmwrightError
 from lmwright.models.layers.block import Block
 from lmwright.training.objectives.loss import Batch, Objective
 from lmwright.training.timing import (
+    PRECISIONS,
     Precision,
     Tries,
     Variant,
-    measured_peaks,
-    precisions_to_time,
+    precisions_worth_timing,
     time_optimizer,
 )
 
@@ -115,16 +115,18 @@ def choose_plan(
     """
     assert wishes.budget is not None
     reasons: list[str] = []
-    peaks = measured_peaks()
+    worth = precisions_worth_timing()
     micro_rows = _micro_rows(wishes, len(batch), memory_needed, reasons)
     tries = Tries(model, objective, batch, micro_rows)
     # A resumed training does not measure: what was drawn for it must not change what follows.
     state = objective.state_dict()
     with torch.random.fork_rng():
-        best = _choose_variant(wishes, tries, started, peaks, reasons)
+        best = _choose_variant(wishes, tries, started, worth, reasons)
     objective.load_state_dict(state)
     matrix_precision, optimizer_seconds = time_optimizer(
-        tries.model, optimizer_step, precisions_to_time(wishes.matrix_precision, peaks)
+        tries.model,
+        optimizer_step,
+        worth if wishes.matrix_precision == "auto" else (wishes.matrix_precision,),
     )
     seconds = best.seconds * -(-len(batch) // micro_rows) + optimizer_seconds
     remaining = wishes.budget.amount - wishes.reserve_seconds - (perf_counter() - started)
@@ -142,7 +144,7 @@ def choose_plan(
         matrix_precision=matrix_precision,
         checkpoint_every=max(1, _steps(every, every.amount, seconds, tokens)),
         seconds_per_step=seconds,
-        peaks=peaks,
+        peaks={kind: device.matmul_peak(kind) for kind in PRECISIONS},
         reasons=tuple(reasons),
     )
 
@@ -184,11 +186,11 @@ def _choose_variant(
     wishes: Wishes,
     tries: Tries,
     started: float,
-    peaks: Mapping[Precision, float],
+    worth: Sequence[Precision],
     reasons: list[str],
 ) -> Variant:
     """The fastest of eager and compiled, fp32 and bf16, among those worth trying."""
-    precisions = precisions_to_time(wishes.precision, peaks)
+    precisions = worth if wishes.precision == "auto" else (wishes.precision,)
     eager = [tries.time(p, compiled=False) for p in precisions]
     best = min(eager, key=lambda v: v.seconds)
     # bf16 gains more from compiling than fp32 does, so being slower eager is no verdict.

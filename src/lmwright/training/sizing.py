@@ -15,7 +15,7 @@ from lmwright.training.budget import MARGIN
 from lmwright.training.commands import ShapeConfig
 from lmwright.training.objectives.loss import Batch, Objective
 from lmwright.training.shape import USUAL_VOCABULARY, transformer_config
-from lmwright.training.timing import Tries, measured_peaks, precisions_to_time
+from lmwright.training.timing import Tries, precisions_worth_timing
 
 if TYPE_CHECKING:
     from lmwright.pipeline.run import StepRun
@@ -87,8 +87,7 @@ def _parameters(shape: ShapeConfig) -> int:
 def seconds_per_step(model: Any, objective: Objective, batch: Batch) -> float:
     """Forward and backward of a batch in the faster precision, uncompiled; from a part of it."""
     rows = -(-len(batch) // SHARE_TIMED)
-    precisions = precisions_to_time("auto", measured_peaks())
     with torch.random.fork_rng():
         tries = Tries(model, objective, batch, rows)
-        fastest = min(tries.time(p, compiled=False, repeats=1).seconds for p in precisions)
-    return fastest * len(batch) / rows
+        timed = [tries.time(p, compiled=False, repeats=1) for p in precisions_worth_timing()]
+    return min(variant.seconds for variant in timed) * len(batch) / rows

@@ -1,7 +1,7 @@
 """Ways to run a training step, and how long each takes on this machine."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal
@@ -13,6 +13,7 @@ from lmwright.core import device
 from lmwright.training.objectives.loss import Batch, Objective
 
 Precision = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 HOPELESS = 3.0
 """A first run that takes so many times the best variant's seconds is not repeated: warming up never
@@ -22,6 +23,9 @@ LEAST_PEAK = 0.8
 """bf16 is timed where its products run at this share of fp32's speed or more. It halves what is
 read and written, which is worth less; a Xeon without it has 0.3, and timing and compiling it there
 took 30 s of a budget of 350."""
+
+PROBE_SECONDS = 0.05
+"""Of products in each precision, to see that: a small budget is a few seconds for each training."""
 
 
 @dataclass(frozen=True)
@@ -67,23 +71,10 @@ class Tries:
         result.loss.backward()  # type: ignore[no-untyped-call]
 
 
-def measured_peaks() -> dict[Precision, float]:
-    """The fastest matrix product in each precision, FLOP/s."""
-    return {
-        "float32": device.matmul_peak("float32"),
-        "bfloat16": device.matmul_peak("bfloat16"),
-    }
-
-
-def precisions_to_time(
-    wanted: Literal["auto", "float32", "bfloat16"], peaks: Mapping[Precision, float]
-) -> tuple[Precision, ...]:
-    """What is asked for; `auto`: fp32, and bf16 where its products alone do not rule it out."""
-    if wanted != "auto":
-        return (wanted,)
-    if peaks["bfloat16"] < LEAST_PEAK * peaks["float32"]:
-        return ("float32",)
-    return ("float32", "bfloat16")
+def precisions_worth_timing() -> tuple[Precision, ...]:
+    """fp32, and bf16 where its products alone do not rule it out."""
+    speeds = {kind: device.matmul_peak(kind, seconds=PROBE_SECONDS) for kind in PRECISIONS}
+    return PRECISIONS if speeds["bfloat16"] >= LEAST_PEAK * speeds["float32"] else ("float32",)
 
 
 def time_optimizer(
