@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 SMALL = (
-    "budget=52s",
+    "budget=70s",
     "corpus.names=150",
     "corpus.text_characters=60000",
     "corpus.chats=900",
