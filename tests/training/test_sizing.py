@@ -24,7 +24,7 @@ def timed(monkeypatch):
     """The widths that were timed, in order."""
     asked = []
 
-    def pretend(model, objective, batch):
+    def pretend(model, objective, batch, precision):
         asked.append(model)
         return SECONDS[model.width]
 
@@ -96,6 +96,19 @@ def test_timing_changes_nothing():
     for name, weight in model.named_parameters():
         assert weight.equal(before[name])
         assert weight.grad is None
+
+
+def test_the_precision_that_is_asked_for_is_the_one_that_is_timed(monkeypatch):
+    timed = []
+    original = sizing.Tries.time
+
+    def noted(self, precision, **more):
+        timed.append(precision)
+        return original(self, precision, **more)
+
+    monkeypatch.setattr(sizing.Tries, "time", noted)
+    sizing.seconds_per_step(tiny_decoder(), CausalLM(), random_batch(), "bfloat16")
+    assert timed == ["bfloat16"]
 
 
 @pytest.mark.parametrize(

@@ -145,4 +145,5 @@ _IN_WORDS = {
     "Duration": "time, steps or tokens",
     "tuple[float, float]": "two numbers",
     "dict[str, typing.Any]": "keys and values",
+    "tuple[dict[str, int], ...]": "list of keys and whole numbers",
 }

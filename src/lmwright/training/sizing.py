@@ -5,7 +5,7 @@ A model that has been through too few steps knows nothing, however many paramete
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 
@@ -54,7 +54,7 @@ def affordable(
 
     def enough(shape: ShapeT) -> bool:
         model, objective = make(shape)
-        each = seconds_per_step(model, objective, batch)
+        each = seconds_per_step(model, objective, batch, shape.precision)
         steps = int((length.amount - (perf_counter() - started)) / (each * MARGIN))
         parameters = sum(weight.numel() for weight in model.parameters())
         run.note(
@@ -84,10 +84,16 @@ def _parameters(shape: ShapeConfig) -> int:
     return accounting.parameters(transformer_config(shape, USUAL_VOCABULARY))["total"]
 
 
-def seconds_per_step(model: Any, objective: Objective, batch: Batch) -> float:
-    """Forward and backward of a batch in the faster precision, uncompiled; from a part of it."""
+def seconds_per_step(
+    model: Any,
+    objective: Objective,
+    batch: Batch,
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+) -> float:
+    """Forward and backward of a batch, uncompiled, from a part of it; `auto`: the faster one."""
     rows = -(-len(batch) // SHARE_TIMED)
+    precisions = precisions_worth_timing() if precision == "auto" else (precision,)
     with torch.random.fork_rng():
         tries = Tries(model, objective, batch, rows)
-        timed = [tries.time(p, compiled=False, repeats=1) for p in precisions_worth_timing()]
+        timed = [tries.time(p, compiled=False, repeats=1) for p in precisions]
     return min(variant.seconds for variant in timed) * len(batch) / rows
