@@ -122,7 +122,7 @@ def example(step: StepType) -> str:
 
 
 def _as_yaml(value: Any) -> str:
-    if value is None or value == {}:
+    if value is None or value in ({}, ()):
         return ""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
