@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +11,23 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
+    from lmwright.core.parts import use
     from lmwright.pipeline.python_call import run
 
-__all__ = ["__version__", "run"]
+__all__ = ["__version__", "run", "use"]
+
+# By name, not by import statements: every step's fingerprint follows the imports of this file, and
+# a change in the pipeline must not re-run a training.
+_LAZY = {"run": "lmwright.pipeline.python_call", "use": "lmwright.core.parts"}
 
 
 def __getattr__(name: str) -> Any:
-    # By name, not by an import statement: every step's fingerprint follows the imports of this
-    # file, and a change in the pipeline must not re-run a training.
-    if name == "run":
-        import importlib
-
-        return importlib.import_module("lmwright.pipeline.python_call").run
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if os.environ.get("LMWRIGHT_USE"):
+    # Before anything else of ours is imported: parts that the command put in production's place
+    # stand there in the processes that it starts, too.
+    importlib.import_module("lmwright.core.parts").install()

@@ -1,12 +1,15 @@
 """The command `lmwright`: verbs of every room, assembled without loading torch."""
 
+import contextlib
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from lmwright.core import parts
 from lmwright.core.errors import LmwrightError
 from lmwright.pipeline.catalog import room_commands
 
@@ -25,6 +28,10 @@ Examples:
   lmwright run training.pretrain input.shards=FOLDER input.tokenizer=FOLDER budget=2m
 
   lmwright run training.pretrain --help"""
+
+
+_RECORDS_CALLS = ("run", "serve", "lab", "roadmap")
+"""Verbs that keep their own count of the calls of a reader's parts, or never call any."""
 
 
 class _RunCommand(TyperCommand):
@@ -71,7 +78,9 @@ def main() -> None:
         # Every verb takes it, at any place, so it is read here rather than by each of them.
         arguments.remove("--debug")
     try:
-        make_app()(arguments, prog_name="lmwright")
+        arguments = _put_parts_in_place(arguments)
+        with _calls_told(arguments):
+            make_app()(arguments, prog_name="lmwright")
     except LmwrightError as error:
         if debug:
             traceback.print_exc()
@@ -79,6 +88,51 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        # A bug of ours shows its traceback; one in a reader's own part is theirs to find.
+        told = parts.told(error)
+        if told is None or debug:
+            raise
+        what, hint = told
+        print(f"error: {LmwrightError(what, hint=hint)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _put_parts_in_place(arguments: list[str]) -> list[str]:
+    """Obey `--use NAME` and `--unchecked` wherever they stand, and give the other words."""
+    words, rest, unchecked = [], [], False
+    given = iter(arguments)
+    for word in given:
+        if word == "--use":
+            words.append(next(given, ""))
+        elif word.startswith("--use="):
+            words.append(word.partition("=")[2])
+        elif word == "--unchecked":
+            unchecked = True
+        else:
+            rest.append(word)
+    if "" in words:
+        raise LmwrightError("--use needs a name", hint="as in --use mine.attention")
+    if unchecked and not words:
+        raise LmwrightError(
+            "--unchecked is about the files that --use names, and there is no --use",
+            hint="as in --use mine.attention --unchecked",
+        )
+    if words:
+        parts.use(*words, unchecked=unchecked)
+    return rest
+
+
+@contextlib.contextmanager
+def _calls_told(arguments: list[str]) -> Iterator[None]:
+    """Say at the end how often the reader's parts were called, where no record says it."""
+    try:
+        yield
+    finally:
+        verb = next(iter(arguments), "-")
+        if not verb.startswith("-") and verb not in _RECORDS_CALLS:
+            for name, count in parts.calls().items():
+                print(f"calls of your {name}: {count:,}", file=sys.stderr)
 
 
 def _print_version(wanted: bool) -> None:
@@ -98,6 +152,21 @@ def _root(
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; any verb takes it.")
+    ] = False,
+    use: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--use",
+            metavar="NAME",
+            help="Run with a part of your own, such as mine.attention, or with all in the folder "
+            "mine; may be repeated; any verb takes it.",
+        ),
+    ] = None,
+    unchecked: Annotated[
+        bool,
+        typer.Option(
+            "--unchecked", help="Let --use take files that have not passed `lmwright lab check`."
+        ),
     ] = False,
 ) -> None:
     pass

@@ -2,7 +2,11 @@
 
 import pytest
 
+from lmwright.core import parts
+from lmwright.core.part_calls import Calls
+from lmwright.core.parts import Part
 from lmwright.serving.model import Loaded
+from lmwright.serving.telemetry import Telemetry
 
 CHAT = "/v1/chat/completions"
 LABEL = '{model_name="tiny"}'
@@ -79,3 +83,34 @@ def test_what_was_refused_or_withdrawn_has_no_time(serve, scripted):
         lines = samples(client.get("/metrics").text)
     for part in ("queue", "prefill"):
         assert lines[f"lmwright:request_{part}_time_seconds_count{LABEL}"] == 0
+
+
+def test_calls_of_a_readers_part_are_counted_in_both_processes(monkeypatch):
+    """The engine's arrive with its counts, after a restart from 0 again; our own are read here."""
+    part = Part("mine", "lmwright.a:b", "/nowhere/mine/mine.py", "", checked=True, module="mine.b")
+    own = Calls()
+    monkeypatch.setattr(parts, "_use", parts._Use(parts=(part,)))
+    monkeypatch.setitem(parts._placing().calls, "mine", own)
+    telemetry = Telemetry("tiny")
+    zeros = dict.fromkeys(
+        ("prefix_queries_tokens", "prefix_hit_tokens", "preemptions", "drafts", "draft_tokens",
+         "accepted_tokens", "kv_blocks_total", "kv_blocks_used"), 0
+    )  # fmt: skip
+
+    def counted() -> float:
+        return samples(telemetry.text().decode())[
+            'lmwright:part_calls_total{model_name="tiny",part="mine"}'
+        ]
+
+    assert counted() == 0
+    telemetry.engine(zeros | {"calls_mine": 5}, {})
+    telemetry.engine(zeros | {"calls_mine": 7}, {"calls_mine": 5})
+    assert counted() == 7
+    own.eager = 2
+    assert counted() == counted() == 9
+    telemetry.engine(zeros | {"calls_mine": 1}, {})
+    assert counted() == 10
+
+
+def test_without_parts_there_is_no_such_metric():
+    assert "part_calls" not in Telemetry("tiny").text().decode()

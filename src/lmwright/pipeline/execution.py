@@ -13,11 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from lmwright.core import parts
 from lmwright.core.device import peak_rss_bytes, processor_name
 from lmwright.core.errors import LmwrightError
 from lmwright.core.files import disk_errors, write_json, write_text
 from lmwright.pipeline.catalog import load_function
 from lmwright.pipeline.fingerprint import Fingerprint, content_digest, fingerprint, read_digests
+from lmwright.pipeline.parts_used import more_calls
 from lmwright.pipeline.plan import Plan, Planned
 from lmwright.pipeline.progress import Display, seconds, size
 from lmwright.pipeline.records import withdraw
@@ -122,7 +124,7 @@ class Execution:
         facts = self._facts(planned, (state.result() or {"outside": {}})["outside"])
         withdraw(self.folder)
         self._prepare(state, facts.print)
-        before = state.clock()
+        before, calls = state.clock(), parts.calls()
         with state.ticking():
             run = self._call(planned, state)
         result = facts.to_json() | {
@@ -134,6 +136,7 @@ class Execution:
             "seconds": before["seconds"] + time.monotonic() - start,
             "budget_seconds": run.seconds,
             "peak_rss_bytes": max(before["peak_rss_bytes"], peak_rss_bytes()),
+            "calls": more_calls(before.get("calls", {}), calls),
             "processor_name": processor_name(),
             "record": run.record.to_json(),
         }
@@ -215,6 +218,11 @@ class Execution:
         file = state.folder / "traceback.txt"
         with suppress(LmwrightError):
             write_text(file, "".join(traceback.format_exception(error)))
+        if (told := parts.told(error)) is not None:
+            what, hint = told
+            return StepCrashed(
+                f"step {state.folder.name}: {what}", hint=f"{hint}; the traceback is in {file}"
+            )
         first = (str(error).splitlines() or [""])[0]
         return StepCrashed(
             f"step {state.folder.name} failed with {type(error).__name__}: {first}",

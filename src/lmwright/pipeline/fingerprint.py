@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from lmwright.core.files import sha256_tree
 from lmwright.pipeline.catalog import load_function
 from lmwright.pipeline.closure import code_digests
+from lmwright.pipeline.parts_used import part_digests
 from lmwright.pipeline.recipe import Recipe, Step
 
 
@@ -30,6 +31,7 @@ class Fingerprint:
         reads: files and folders outside the run that it reads -> digest.
         versions: of Python and torch.
         time: the recipe's budget and the step's share, where they decide how long it trains.
+        part: the reader's own parts that its function may call -> digest of their code.
     """
 
     step: Mapping[str, str]
@@ -39,6 +41,7 @@ class Fingerprint:
     reads: Mapping[str, str]
     versions: Mapping[str, str]
     time: Mapping[str, float] = field(default_factory=dict)
+    part: Mapping[str, str] = field(default_factory=dict)
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of all parts."""
@@ -53,14 +56,14 @@ class Fingerprint:
     def changes_since(self, earlier: Mapping[str, Any]) -> str:
         """In words, what differs from an earlier fingerprint's `to_json()`."""
         said = []
-        for part, value in self.to_json().items():
-            before = earlier.get(part, {})
+        for kind, value in self.to_json().items():
+            before = earlier.get(kind, {})
             changed = sorted(
                 key for key in {*value, *before} if value.get(key, "") != before.get(key, "")
             )
             if changed:
                 shown = ", ".join(changed[:3]) + (" ..." if len(changed) > 3 else "")
-                said.append(f"{part} ({shown})")
+                said.append(f"{kind} ({shown})")
         return " and ".join(said)
 
 
@@ -79,9 +82,10 @@ def fingerprint(
         reads: what `read_digests` gives.
     """
     on_share = recipe.budget is not None and step.share is not None and step.trains_on_share
+    code = code_digests(step.type.function.partition(":")[0])
     return Fingerprint(
         step={"function": step.type.function},
-        code=code_digests(step.type.function.partition(":")[0]),
+        code=code,
         config=step.config.model_dump(mode="json"),
         inputs=inputs,
         reads={path: entry["digest"] for path, entry in reads.items()},
@@ -90,6 +94,7 @@ def fingerprint(
             "torch": importlib.metadata.version("torch"),
         },
         time={"budget": recipe.budget or 0.0, "share": step.share or 0.0} if on_share else {},
+        part=part_digests(code),
     )
 
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmwright.core import parts
 from lmwright.core.errors import LmwrightError
 from lmwright.core.files import read_json, write_text
-from lmwright.pipeline import records
+from lmwright.pipeline import parts_used, records
 from lmwright.pipeline.closing import print_closing
 from lmwright.pipeline.execution import Execution
 from lmwright.pipeline.lock import locked
@@ -60,6 +61,7 @@ def launch(
     start = time.monotonic()
     display = Silent() if display is None else display
     plan = make_plan(load_recipe(reference, overrides))
+    parts_used.check_callable(planned.step.type for planned in plan.steps)
     uri = tracking_uri(track_to)
     folder = run_folder(name or plan.recipe.name)
     command = _command(reference, overrides, name, track_to)
@@ -69,6 +71,8 @@ def launch(
         _write_recipe(folder / "recipe.yaml", plan)
         try:
             execution.run()
+            if note := parts_used.check_called(execution.results):
+                display.note(note)
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             # A second problem while telling of the first must not hide the first.
@@ -148,6 +152,9 @@ def _announce(plan: Plan, folder: Path, display: Display) -> None:
     display.line(f"{recipe.name}: {steps}{budget}, in {folder}", "bold")
     for name, reason in plan.not_applicable.items():
         display.line(f"not applicable: {name} ({reason})", "yellow")
+    for part in parts.active():
+        unchecked = "" if part.checked else ", unchecked"
+        display.line(f"your {part.name}: {part.shown}{unchecked}")
 
 
 def _command(
@@ -156,7 +163,7 @@ def _command(
     words = ["lmwright", "run", reference, *overrides]
     words += ["--run", name] if name else []
     words += ["--track", track_to] if track_to else []
-    return shlex.join(words)
+    return shlex.join(words + parts.arguments())
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from pathlib import Path
 from lmwright.pipeline.catalog import load_function
 from lmwright.pipeline.execution import Execution
 from lmwright.pipeline.launch import run_folder
+from lmwright.pipeline.parts_used import check_callable
 from lmwright.pipeline.plan import Plan, Planned, make_plan
 from lmwright.pipeline.progress import Display, Silent, seconds, size
 from lmwright.pipeline.recipe import load_recipe
@@ -24,6 +25,7 @@ def preview(reference: str, overrides: list[str], *, name: str | None, display: 
         LmwrightError: for whatever is wrong with the recipe.
     """
     plan = make_plan(load_recipe(reference, overrides))
+    check_callable(planned.step.type for planned in plan.steps)
     folder = run_folder(name or plan.recipe.name)
     kept = _kept(plan, folder)
     estimates = {p.step.name: _estimate(p) for p in plan.steps}

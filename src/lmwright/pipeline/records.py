@@ -16,12 +16,13 @@ from lmwright import __version__
 from lmwright.core.device import available_memory_bytes, physical_cores, processor_name
 from lmwright.core.errors import LmwrightError
 from lmwright.core.files import disk_errors, read_json, replaced_folder, write_json, write_text
+from lmwright.pipeline import parts_used
 from lmwright.pipeline.plan import Plan
 
 _PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "pydantic", "scikit-learn")
 _LINEAGE = (
     *("name", "type", "fingerprint", "config", "origins", "reads", "output", "code", "versions"),
-    *("time", "started", "finished", "attempts", "seconds", "processor_name"),
+    *("time", "part", "started", "finished", "attempts", "seconds", "processor_name"),
 )
 _VARIABLES = ("CC", "CXX", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 
@@ -32,6 +33,7 @@ def run_state(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> str:
         "lmwright": __version__,
         "recipe": plan.recipe.to_yaml(),
         "not_applicable": dict(plan.not_applicable),
+        "parts": parts_used.facts(results),
         "steps": {n: [r["fingerprint"], r["output"]["digest"]] for n, r in results.items()},
     }
     return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
@@ -124,6 +126,7 @@ def write_summary(
         "processor_name": processor_name(),
         **steps,
         **merged_summary(results),
+        **parts_used.summary(results),
     }
     if plan.recipe.budget is not None:
         summary["budget_seconds"] = plan.recipe.budget
@@ -140,6 +143,7 @@ def write_lineage(folder: Path, plan: Plan, results: Mapping[str, Mapping[str, A
             "recipe": plan.recipe.name,
             "model_from": plan.final,
             "not_applicable": dict(plan.not_applicable),
+            "parts": parts_used.facts(results),
             "steps": [{key: result[key] for key in _LINEAGE} for result in results.values()],
         },
     )
@@ -163,6 +167,7 @@ def environment(command: str) -> dict[str, Any]:
         "available_memory_bytes": available_memory_bytes(),
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "byte_order": sys.byteorder,
+        "parts": parts_used.described(),
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lmwright.core.files import write_text
+from lmwright.pipeline import parts_used
 from lmwright.pipeline.curves import curve_svg
 from lmwright.pipeline.plan import Plan
 from lmwright.pipeline.progress import number, seconds, size
@@ -72,6 +73,7 @@ def _context(story: RunStory) -> dict[str, Any]:
         "longest": max((step["seconds"] or 0.0 for step in told), default=0.0),
         "not_applicable": story.plan.not_applicable,
         "model_from": story.plan.final,
+        "parts": parts_used.facts(story.results),
         "environment": _flat(environment(story.command)),
         "recipe_yaml": story.plan.recipe.to_yaml(),
     }

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmwright.core import parts
 from lmwright.core.device import peak_rss_bytes
 from lmwright.core.errors import LmwrightError
 from lmwright.core.files import publish_folder, read_json, sha256_tree, write_json
 from lmwright.pipeline.fingerprint import Fingerprint, content_digest, signature
+from lmwright.pipeline.parts_used import more_calls
 
 _SAMPLE_SECONDS = 0.25  # compile workers live for seconds: a sample every quarter sees their peak
 _CLOCK_SECONDS = 2.0  # what a kill -9 can lose of the time that the ledger counts
@@ -80,24 +82,26 @@ class StepState:
         write_json(self.work / "attempt.json", print_.to_json())
 
     def clock(self) -> dict[str, Any]:
-        """Seconds, peak memory in bytes and attempts of the unfinished work so far."""
+        """Seconds, peak memory in bytes, attempts and calls of parts of the unfinished work."""
         file = self.work / "clock.json"
         with contextlib.suppress(LmwrightError):  # a power cut can leave it empty: it is not synced
             if file.exists():
                 found: dict[str, Any] = read_json(file)
                 return found
-        return {"seconds": 0.0, "peak_rss_bytes": 0, "attempts": 0}
+        return {"seconds": 0.0, "peak_rss_bytes": 0, "attempts": 0, "calls": {}}
 
     @contextlib.contextmanager
     def ticking(self) -> Iterator[None]:
         """Keep the clock and the peak of memory on disk while the block runs."""
         before, start, stopped = self.clock(), time.monotonic(), threading.Event()
+        calls = parts.calls()
 
         def tick() -> None:
             now = {
                 "seconds": before["seconds"] + time.monotonic() - start,
                 "peak_rss_bytes": max(before["peak_rss_bytes"], peak_rss_bytes()),
                 "attempts": before["attempts"] + 1,
+                "calls": more_calls(before.get("calls", {}), calls),
             }
             # A full disk must not end the watching thread; the step itself will report it.
             with contextlib.suppress(OSError):

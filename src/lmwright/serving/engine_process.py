@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lmwright.core import parts
 from lmwright.core.errors import LmwrightError
 from lmwright.engine.params import SamplingParams
 from lmwright.serving import lines
@@ -130,9 +131,11 @@ class EngineLoop:
     def _step(self) -> None:
         try:
             events = self._engine.step()
-        except Exception:
+        except Exception as error:
             # No request can be blamed, so each is told; the engine then goes on with new ones.
-            logger.exception("engine_step_failed")
+            told = parts.told(error)
+            fields = {} if told is None else {"problem": told[0], "hint": told[1]}
+            logger.exception("engine_step_failed", extra={"fields": fields})
             self._failures += 1
             if self._failures == FAILURES_IN_A_ROW:
                 raise
@@ -170,7 +173,8 @@ class EngineLoop:
             return
         message: Message = {"type": "pieces", "time": now, "pieces": self._pieces}
         if counts:
-            message["stats"] = asdict(self._engine.stats())
+            calls = {f"calls_{name}": count for name, count in parts.calls().items()}
+            message["stats"] = asdict(self._engine.stats()) | calls
             self._reported, self._idle = now, idle
         self._channel.send(message)
         self._pieces = []

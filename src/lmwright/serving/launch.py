@@ -15,6 +15,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from lmwright.core import parts
 from lmwright.core.errors import LmwrightError
 from lmwright.serving import lines
 from lmwright.serving.app import Settings, create_app
@@ -140,6 +141,10 @@ def serve(start: Start, settings: Settings, listener: socket.socket, *, drain: f
         LmwrightError: if the model cannot be loaded, or the engine is beyond repair.
     """
     lines.configure()
+    for part in parts.active():
+        facts: dict[str, Any] = {"file": part.shown, "sha256": part.sha256, "checked": part.checked}
+        lines.write("part", part=part.name, target=part.target, **facts)
+        lines.say(f"With your {part.name}: {part.shown}{'' if part.checked else ' (unchecked)'}")
     place = address(listener)
     failures: list[BaseException] = []
     began = time.monotonic()

@@ -17,6 +17,8 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from lmwright.core import parts
+
 # Seconds. A small model answers in milliseconds, a large one on a busy CPU in minutes; vLLM's
 # buckets start at 1 ms (first token) and 10 ms (between tokens), which would hide our range.
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -60,6 +62,8 @@ class Telemetry:
         self.waiting = self._gauge("num_requests_waiting", "Answers waiting for a place.")
         self._kv_usage = self._gauge("kv_cache_usage_perc", "Part of the KV blocks held, 0 to 1.")
         self._engine = {name: self._counter(*shown) for name, shown in _ENGINE_COUNTS.items()}
+        self._part_calls = self._part_counters()
+        self._own_calls: Mapping[str, int] = {}  # of parts, in this process, as counted last
         self.engine_deaths = self._counter("engine_deaths", "Engine processes that died.")
         self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens taken in.")
         self.generation_tokens = self._counter("generation_tokens", "Tokens generated.")
@@ -119,6 +123,14 @@ class Telemetry:
             f"{self._prefix}:{name}", text, ("model_name", label), registry=self.registry
         )
 
+    def _part_counters(self) -> dict[str, Counter]:
+        """One for each part that `--use` names; without any there is no such metric."""
+        names = [part.name for part in parts.active()]
+        if not names:
+            return {}
+        counter = self._labelled("part_calls", "Calls of a part of the reader's own.", "part")
+        return {name: counter.labels(self._model, name) for name in names}
+
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         histogram = Histogram(
             f"{self._prefix}:{name}",
@@ -141,6 +153,9 @@ class Telemetry:
         """Take in an engine's counts; `before` is what the same engine said last, or empty."""
         for name, counter in self._engine.items():
             counter.inc(now[name] - before.get(name, 0))
+        for name, counter in self._part_calls.items():
+            key = f"calls_{name}"
+            counter.inc(now.get(key, 0) - before.get(key, 0))
         total = now["kv_blocks_total"]
         self._kv_usage.set(now["kv_blocks_used"] / total if total else 0.0)
 
@@ -150,4 +165,9 @@ class Telemetry:
 
     def text(self) -> bytes:
         """The exposition that a scraper reads."""
+        # Parts of the API itself are called in this process, not in the engine's.
+        calls = parts.calls()
+        for name, counter in self._part_calls.items():
+            counter.inc(calls[name] - self._own_calls.get(name, 0))
+        self._own_calls = calls
         return generate_latest(self.registry)

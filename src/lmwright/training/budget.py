@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from lmwright.core import device
+from lmwright.core import device, parts
 from lmwright.core.duration import Duration
 from lmwright.core.errors import LmwrightError
 from lmwright.models.layers.block import Block
@@ -251,4 +251,5 @@ def compile_blocks(model: nn.Module) -> None:
     inductor.compile_threads = 2  # each worker is a process that holds PyTorch
     for module in model.modules():
         if isinstance(module, Block):
-            module.compile(dynamic=False, fullgraph=True)
+            # A reader's own part may do what the compiler cannot follow; it then runs in pieces.
+            module.compile(dynamic=False, fullgraph=not parts.active())

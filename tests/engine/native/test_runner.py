@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from lmwright.compression.linear import QuantizedLinear
+from lmwright.core import parts
+from lmwright.core.parts import Part
 from lmwright.engine import native
 from lmwright.engine.native import coverage
 from lmwright.models.config import TransformerConfig
@@ -33,6 +35,25 @@ def test_what_is_not_covered_is_named(changes, reason):
     found = coverage.covers(TransformerConfig.model_validate(LLAMA | changes))
 
     assert (reason is None and found is None) or reason in found
+
+
+@pytest.mark.parametrize(
+    ("target", "covered"),
+    [
+        ("lmwright.models.layers.attention:attend", False),
+        ("lmwright.compression.rounding:quantize_int8", False),
+        ("lmwright.engine.paged_cache:PagedCache", False),
+        ("lmwright.engine.sampling:sampling_distribution", True),
+    ],
+)
+def test_a_readers_own_part_of_the_model_is_not_gone_round(monkeypatch, target, covered):
+    part = Part("mine", target, "/nowhere/mine/part.py", "", checked=True, module="mine.part")
+    monkeypatch.setattr(parts, "_use", parts._Use(parts=(part,)))
+
+    reason = coverage.covers_model(build())
+
+    assert (reason is None) == covered
+    assert covered or reason == "they would go round mine, which --use names"
 
 
 def test_a_strange_layer_is_not_covered():

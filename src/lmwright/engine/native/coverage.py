@@ -1,7 +1,14 @@
 """Which models the native kernels can run."""
 
+from lmwright.core import parts
 from lmwright.models.config import TransformerConfig
 from lmwright.models.transformer import Decoder
+
+# What the kernels do themselves, or keep on disk (packed weights) as production's own made it.
+_BYPASSED = (
+    *("lmwright.models.", "lmwright.compression."),
+    *("lmwright.engine.paged_", "lmwright.engine.strips", "lmwright.engine.runner"),
+)
 
 
 def covers(config: TransformerConfig) -> str | None:
@@ -24,6 +31,9 @@ def covers(config: TransformerConfig) -> str | None:
 
 def covers_model(model: object) -> str | None:
     """Why the kernels do not cover a model in memory; None: they may."""
+    own = [part.name for part in parts.active() if part.target.startswith(_BYPASSED)]
+    if own:
+        return f"they would go round {' and '.join(own)}, which --use names"
     if not isinstance(model, Decoder):
         return f"{type(model).__name__} is no decoder"
     if not model.has_output:
