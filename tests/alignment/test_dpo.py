@@ -9,7 +9,12 @@ from torch.testing import assert_close
 
 from lmwright.alignment import pairs as preference_pairs
 from lmwright.alignment.pairs import PairLoader, pad, score, take
-from lmwright.alignment.preference import DPO, PreferencePairs, sequence_log_probabilities
+from lmwright.alignment.preference import (
+    DPO,
+    PreferencePairs,
+    dpo_loss,
+    sequence_log_probabilities,
+)
 from lmwright.tokens.packing import TokenDocument
 from lmwright.training.budget import TrainingPlan
 from lmwright.training.optimizers import build
@@ -79,6 +84,38 @@ def test_loss_is_log_two_where_policy_and_reference_agree():
     policy = tiny_decoder()
     result = DPO(likelihood=0.0).loss(policy, make_pairs(policy))
     assert result.loss.item() / result.weight == pytest.approx(math.log(2), abs=1e-5)
+
+
+@pytest.mark.parametrize("beta", [0.05, 0.3, 1.0])
+def test_the_loss_of_log_probabilities_is_trls_sigmoid_loss(beta):
+    generator = torch.Generator().manual_seed(round(100 * beta))
+    numbers = torch.randn(4, 64, generator=generator, dtype=torch.float64) * 3 - 20
+    ours = [x.clone().requires_grad_() for x in numbers]
+    theirs = [x.clone().requires_grad_() for x in numbers]
+    found = dpo_loss(*ours, beta)
+
+    # trl, DPOTrainer.dpo_loss, loss_type "sigmoid": logits are differences of log-ratios.
+    logits = (theirs[0] - theirs[1]) - (theirs[2] - theirs[3])
+    expected = -F.logsigmoid(beta * logits)
+    assert_close(found.losses, expected, rtol=1e-10, atol=1e-10)
+    gradients = torch.autograd.grad(found.losses.sum(), ours)
+    wanted = torch.autograd.grad(expected.sum(), theirs)
+    for gradient, want in zip(gradients, wanted, strict=True):
+        assert_close(gradient, want, rtol=1e-10, atol=1e-12)
+    assert_close(found.chosen_rewards, beta * (numbers[0] - numbers[2]))
+    assert_close(found.rejected_rewards, beta * (numbers[1] - numbers[3]))
+    assert not found.chosen_rewards.requires_grad
+    assert not found.rejected_rewards.requires_grad
+
+
+def test_exchanged_answers_differ_by_the_margin_and_large_ones_do_not_overflow():
+    policy, reference = torch.tensor([-1500.0, -3.0]), torch.tensor([-2.0, -900.0])
+    one = dpo_loss(policy, reference, reference, policy, 0.7)
+    other = dpo_loss(reference, policy, policy, reference, 0.7)
+    margin = one.chosen_rewards - one.rejected_rewards
+    assert_close(other.losses - one.losses, margin)
+    assert one.losses.isfinite().all()
+    assert other.losses.isfinite().all()
 
 
 def test_swapping_the_answers_mirrors_the_margin():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lmwright.compression.packing import pack, unpack
-from lmwright.compression.rounding import Grid, expand, quantize_rows
+from lmwright.compression.rounding import Grid, expand, quantize_int8, quantize_rows
 from tests.compression.cases import random_weight, refused
 
 GRIDS = [Grid(8), Grid(8, 32), Grid(8, 128), Grid(4), Grid(4, 32), Grid(4, 64)]
@@ -81,6 +81,22 @@ def test_edges_of_groups(bits):
     assert (scale > 0).all()
     assert torch.allclose(expand(values, scale), weight, rtol=1e-3, atol=0)
     assert torch.equal(scale[3].half().float(), scale[3])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_are_rows_of_the_last_dimension_with_scales_in_float16(seed):
+    weight = random_weight(seed, 96)
+    values, scale = quantize_int8(weight.view(len(weight), 3, 32), torch.float16)
+    rows, scales = quantize_rows(weight, Grid(8, 32))
+    assert torch.equal(values.view_as(rows), rows)
+    assert torch.equal(scale, scales)
+
+
+def test_scales_without_digits_left_stop_at_the_edge():
+    steps = torch.tensor([[180.0, -180.0, 5.0]]).double()
+    values, scale = quantize_int8((steps * 2.0**-149).float())
+    assert values.tolist() == [[127, -127, 5]]
+    assert scale.item() == 2.0**-149
 
 
 def test_what_grids_there_are():

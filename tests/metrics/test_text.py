@@ -5,7 +5,13 @@ import re
 
 import pytest
 
-from lmwright.metrics.text import exact_match, normalize_answer, same_text, token_f1
+from lmwright.metrics.text import (
+    answer_scores,
+    exact_match,
+    normalize_answer,
+    same_text,
+    token_f1,
+)
 
 WORDS = [
     "the",
@@ -83,6 +89,7 @@ def test_the_best_reference_counts():
     assert exact_match("Cat.", ["dog", "the cat"])
     assert token_f1("cat", []) == 0.0
     assert not exact_match("cat", [])
+    assert answer_scores("cat sat", ["dog", "Cat"]) == (False, pytest.approx(2 / 3))
 
 
 def test_strict_equality_sees_case_and_punctuation_but_not_spacing():

@@ -89,7 +89,7 @@ def test_gradcheck(kind, reverse):
 
     def run(x, *tensors):
         parts, given = tensors[: len(state)], CellWeights(*tensors[len(state) :])
-        step = cells.STEPS[kind]
+        step = cells.step_of(kind)
         outputs, end = cells.run_cell(step, x, parts, given, lengths=lengths, reverse=reverse)
         return outputs, *end
 

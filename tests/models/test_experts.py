@@ -12,7 +12,13 @@ from torch.autograd import gradcheck
 from lmwright.models.config import ExpertsConfig, TransformerConfig
 from lmwright.models.layers import grouped
 from lmwright.models.layers.experts import Experts, auxiliary_losses
-from lmwright.models.layers.routing import dispatch, load_balance_loss, route, router_z_loss
+from lmwright.models.layers.routing import (
+    demand,
+    dispatch,
+    load_balance_loss,
+    route,
+    router_z_loss,
+)
 from lmwright.models.transformer import Decoder
 from tests.models.cases import fill, random_shape, relative
 
@@ -51,11 +57,15 @@ def planned(experts, x, mask=None):
     """Tokens, routing and dispatch, as the layer makes them."""
     tokens = x.reshape(-1, x.shape[-1])
     values = experts.settings
-    routing = route(
-        experts.router_logits(tokens), values.num_experts_per_tok, values.normalize_weights
-    )
     real = None if mask is None else mask.reshape(-1)
-    plan = dispatch(routing.experts, values.num_experts, values.capacity_factor, real)
+    routing = route(
+        experts.router_logits(tokens),
+        values.num_experts_per_tok,
+        values.normalize_weights,
+        values.capacity_factor,
+        real,
+    )
+    plan = dispatch(routing.experts, values.num_experts, routing.taken)
     return tokens, routing, plan
 
 
@@ -275,9 +285,8 @@ def test_load_balance_is_the_reference_per_assignment(masked):
     logits = torch.randn(24, 6, generator=torch.Generator().manual_seed(0))
     real = torch.rand(24, generator=torch.Generator().manual_seed(1)) < 0.6 if masked else None
     routing = route(logits, 3, normalize=True)
-    plan = dispatch(routing.experts, 6, None, real)
 
-    found = load_balance_loss(routing.probabilities, plan.demand, real)
+    found = load_balance_loss(routing.probabilities, demand(routing.experts, 6, real), real)
 
     mask = real.view(4, 6).long() if masked else None
     # It counts per token, three times as many as there are assignments per assignment.
@@ -316,8 +325,9 @@ def test_losses_sum_over_layers_and_know_their_coefficients():
 
     balance, z = 0.0, 0.0
     for experts, y in ((model[0], x), (model[2], model[:2](x))):
-        _, routing, plan = planned(experts, y)
-        balance += 0.02 * load_balance_loss(routing.probabilities, plan.demand)
+        _, routing, _ = planned(experts, y)
+        wanted = demand(routing.experts, experts.settings.num_experts)
+        balance += 0.02 * load_balance_loss(routing.probabilities, wanted)
         z += 0.003 * router_z_loss(routing.logits)
     assert found["load_balance_loss"].item() == pytest.approx(balance.item(), rel=1e-5)
     assert found["router_z_loss"].item() == pytest.approx(z.item(), rel=1e-5)
@@ -352,16 +362,19 @@ def test_a_layer_can_be_copied_after_a_step():
 def test_capacity_by_hand():
     """4 tokens, 2 choices of 3 experts, factor 0.75: each expert takes ceil(8 / 3 * 0.75) = 2."""
     chosen = torch.tensor([[0, 1], [0, 2], [1, 0], [0, 1]])
+    logits = torch.zeros(4, 3).scatter(1, chosen, torch.tensor([[2.0, 1.0]]).expand(4, 2))
 
-    plan = dispatch(chosen, 3, capacity_factor=0.75)
+    routing = route(logits, 2, normalize=True, capacity_factor=0.75)
+    plan = dispatch(routing.experts, 3, routing.taken)
 
     # First choices come first: expert 0 takes those of tokens 0 and 1, not 3's; expert 1 that of
     # token 2, then token 0's second choice, not 3's; expert 2 the second choice of token 1.
-    taken = plan.rows < plan.ends[-1]
-    assert taken.tolist() == [[True, True, True, False], [True, True, False, False]]
+    taken = [[True, True, True, False], [True, True, False, False]]
+    assert routing.taken.t().tolist() == taken
+    assert (plan.rows < plan.ends[-1]).tolist() == taken
     assert plan.ends.tolist() == [2, 4, 5]
     assert plan.order[:5].tolist() == [0, 1, 2, 4, 5]
-    assert plan.demand.tolist() == [4, 3, 1]
+    assert demand(routing.experts, 3).tolist() == [4, 3, 1]
 
 
 def test_a_token_whose_experts_are_full_gets_nothing():

@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
+from lmwright.core import parts
 from lmwright.core.errors import LmwrightError
+from lmwright.models import cells
 from lmwright.models.cells import CellNetwork
 from lmwright.models.classic_config import RecurrentConfig
 from lmwright.models.crf import UNTAGGED
@@ -92,6 +94,31 @@ def test_an_lstm_gives_the_same_either_way(lengths, bidirectional):
         states = run()[mask]
         states.square().sum().backward()
         results.append([states, *(dict(owner.named_parameters())[n].grad for n in WEIGHTS)])
+    for found, expected in zip(*results, strict=True):
+        assert relative(found, expected) <= 1e-5
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("lengths", [[9, 9, 9, 9], [9, 6, 1, 0]], ids=["whole", "ragged"])
+def test_a_chosen_cell_takes_the_place_of_the_fused_network(lengths, bidirectional, monkeypatch):
+    """Outputs, states and gradients are the fused ones', however long the rows; it is called."""
+    model = model_of(bidirectional=bidirectional, num_layers=2)
+    x, mask = torch.randn(4, 9, 6), torch.arange(9) < torch.tensor(lengths)[:, None]
+    layout, calls, results = of_rows(mask, mask), [], []
+    step = cells.lstm_step
+    monkeypatch.setattr(cells, "lstm_step", lambda *given: calls.append(1) or step(*given))
+    start = RecurrentState(*(torch.randn(2 * (1 + bidirectional), 4, 8) for _ in range(2)))
+    for chosen in (False, True):
+        monkeypatch.setattr(parts, "in_use", lambda _, chosen=chosen: chosen)
+        model.zero_grad()
+        assert not calls
+        states, end = recurrence.run(model.recurrent, x, layout, start)
+        read = recurrence.outputs(model.recurrent, x, layout)
+        (states[mask].square().sum() + end.cell.square().sum() + read[mask].sum()).backward()
+        named = dict(model.recurrent.named_parameters())
+        gradients = [named[name].grad.clone() for name in WEIGHTS]
+        results.append([states[mask], read[mask], end.hidden, end.cell, *gradients])
+    assert len(calls) == 2 * 2 * 9 * (1 + bidirectional)
     for found, expected in zip(*results, strict=True):
         assert relative(found, expected) <= 1e-5
 

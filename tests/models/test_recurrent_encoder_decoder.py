@@ -88,12 +88,12 @@ def by_the_equations(model, source, target):
         word = embedding.weight[token]
         if config.attention == "bahdanau":
             context = look(state[0][0])
-            state = cells.STEPS[config.cell](torch.cat((word, context))[None], state, weights)
+            state = cells.step_of(config.cell)(torch.cat((word, context))[None], state, weights)
             mixed = decoder.combine.weight @ torch.cat((state[0][0], context, word))
             output = (mixed + decoder.combine.bias).reshape(-1, 2).amax(1)
         else:
             x = torch.cat((word, feed)) if config.input_feeding else word
-            state = cells.STEPS[config.cell](x[None], state, weights)
+            state = cells.step_of(config.cell)(x[None], state, weights)
             hidden = state[0][0]
             if config.attention == "none":
                 output = hidden if decoder.combine is None else decoder.combine.weight @ hidden

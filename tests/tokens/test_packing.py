@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmwright.core.errors import LmwrightError
-from lmwright.tokens.packing import IGNORED, LOOK_AHEAD_CAPACITY, TokenDocument, best_fit, pack
+from lmwright.tokens.best_fit import LOOK_AHEAD_CAPACITY, best_fit
+from lmwright.tokens.packing import IGNORED, TokenDocument, pack
 
 PAD = 0
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from lmwright.tokens.loader import TokenBatch
-from lmwright.training.objectives.masked_lm import MaskedLM, choose_words
+from lmwright.training.objectives.masked_lm import MaskedLM, choose_words, mask_tokens
 from tests.training.cases import random_batch
 from tests.training.small_models import (
     VOCAB,
@@ -128,6 +128,15 @@ def test_the_lowest_draws_are_chosen():
     ordinary = torch.ones(1, 4, dtype=torch.bool)
     chosen = choose_words(draws, starts, ordinary, 0.5)  # 2 of 3 words
     assert chosen.tolist() == [[False, True, True, True]]
+
+
+def test_what_becomes_of_a_token_is_what_its_draws_say():
+    ids, every = torch.tensor([[7, 8, 9, 7]]), torch.ones(1, 4, dtype=torch.bool)
+    draws = torch.tensor([[[0.9, 0, 0], [0.1, 0.85, 0.5], [0.2, 0.95, 0], [0.3, 0.2, 0]]])
+    rule = {"mask_token_id": 4, "replacements": torch.tensor([5, 6, 7]), "fraction": 0.75}
+    masked, labels = mask_tokens(ids, every, every, draws, **rule)
+    assert masked.tolist() == [[7, 6, 9, 4]]
+    assert labels.tolist() == [[-100, 8, 9, 7]]
 
 
 @pytest.mark.parametrize("kind", ["packed", "padded"])

@@ -1,7 +1,7 @@
 """Objectives on pairs of answers, of which one was preferred."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -93,6 +93,42 @@ def sequence_log_probabilities(model: "Decoder", sequences: Sequences) -> tuple[
     return zeros.index_add(0, rows, log_p), counts
 
 
+class PreferenceLoss(NamedTuple):
+    """What direct preference optimisation sees in B pairs."""
+
+    losses: Tensor
+    """(B,) with gradient; to be made small."""
+    chosen_rewards: Tensor
+    """(B,) without gradient: beta times the log-ratio of policy and reference."""
+    rejected_rewards: Tensor
+    """(B,) likewise."""
+
+
+def dpo_loss(
+    chosen: Tensor,
+    rejected: Tensor,
+    reference_chosen: Tensor,
+    reference_rejected: Tensor,
+    beta: float,
+) -> PreferenceLoss:
+    """Direct preference optimisation (Rafailov et al. 2023, equation 7), pair by pair.
+
+    An answer's reward is beta * (log pi(answer) - log reference(answer)); the loss is
+    -log sigmoid(reward of the chosen - reward of the rejected answer).
+
+    Args:
+        chosen, rejected: (B,) log-probabilities of the answers under the policy, in nats.
+        reference_chosen, reference_rejected: (B,) the same under the reference.
+        beta: how strongly the policy is held to the reference.
+    """
+    margin = (chosen - reference_chosen) - (rejected - reference_rejected)
+    return PreferenceLoss(
+        losses=-F.logsigmoid(beta * margin),
+        chosen_rewards=beta * (chosen - reference_chosen).detach(),
+        rejected_rewards=beta * (rejected - reference_rejected).detach(),
+    )
+
+
 class DPO(Objective):
     """Direct preference optimisation (Rafailov et al. 2023, equation 7), with a likelihood term.
 
@@ -116,8 +152,11 @@ class DPO(Objective):
         both = _stacked(batch.chosen, batch.rejected)
         log_p, counts = sequence_log_probabilities(policy, both)
         chosen, rejected = log_p.chunk(2)
-        margin = (chosen - batch.reference_chosen) - (rejected - batch.reference_rejected)
-        preference = -F.logsigmoid(self.beta * margin).sum()
+        found = dpo_loss(
+            chosen, rejected, batch.reference_chosen, batch.reference_rejected, self.beta
+        )
+        preference = found.losses.sum()
+        margin = found.chosen_rewards - found.rejected_rewards
         likelihood = -(chosen / counts[: len(batch)]).sum()
         return LossSum(
             loss=preference + self.likelihood * likelihood,
@@ -125,7 +164,7 @@ class DPO(Objective):
             metrics={
                 "preference_loss": preference.detach(),
                 "chosen_nats_per_token": likelihood.detach(),
-                "reward_margin": (self.beta * margin).detach().sum(),
+                "reward_margin": margin.sum(),
                 "preference_accuracy": (margin > 0).sum(),
             },
         )

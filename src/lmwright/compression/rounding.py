@@ -19,8 +19,6 @@ _LARGEST_INT8 = 127  # -128 has no positive partner: leaving it out keeps the gr
 # them because values that lie on a grid already, down to -8, must be found there again.
 _INT4_DIVISORS = (7.0, 7.25, 7.5, 7.75, 8.0, 8.25, 8.5, 8.75, 9.0, 9.5)
 
-_HALF = torch.finfo(torch.float16)
-
 
 @dataclass(frozen=True)
 class Grid:
@@ -98,14 +96,34 @@ def quantize_rows(weight: Tensor, grid: Grid | None = None) -> tuple[Tensor, Ten
     rows, columns = weight.shape
     assert grid.fits(columns), "the caller says which layer does not divide"
     groups = weight.detach().float().reshape(rows, grid.groups(columns), -1)
-    largest = groups.abs().amax(2, keepdim=True)
     if grid.bits == 8:
-        scale = _settled(largest / _LARGEST_INT8, grid)
-        values = (groups / scale).round_().clamp_(-_LARGEST_INT8, _LARGEST_INT8)
+        values, scale = quantize_int8(groups, _scale_dtype(grid))
     else:
-        scale = _least_error(groups, largest, grid)
-        values = (groups / scale).round_().clamp_(-8, 7)
-    return values.to(torch.int8).view(rows, columns), scale[:, :, 0]
+        scale = _least_error(groups, groups.abs().amax(2), grid)
+        values = (groups / scale[:, :, None]).round_().clamp_(-8, 7).to(torch.int8)
+    return values.reshape(rows, columns), scale
+
+
+def quantize_int8(
+    weight: Tensor, scale_dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
+    """Round each row to 255 steps of its own, -127 to 127 times the row's scale.
+
+    The scale maps the row's largest absolute value onto 127. It is a number of `scale_dtype` where
+    that can hold it as a normal number, and the values are rounded with the scale that is given
+    back: both are what the reader of the file will multiply.
+
+    Args:
+        weight: (..., K) float32.
+        scale_dtype: in which the scales will be stored.
+
+    Returns:
+        values (..., K) int8; scale (...) float32, 1 for a row of zeros. weight = values * scale
+        within half a step, but where the scale is as small as float32 can count.
+    """
+    scale = _settled(weight.abs().amax(-1) / _LARGEST_INT8, scale_dtype)
+    values = (weight / scale.unsqueeze(-1)).round_().clamp_(-_LARGEST_INT8, _LARGEST_INT8)
+    return values.to(torch.int8), scale
 
 
 def expand(values: Tensor, scale: Tensor) -> Tensor:
@@ -114,23 +132,29 @@ def expand(values: Tensor, scale: Tensor) -> Tensor:
     return groups.mul_(scale[:, :, None].float()).view(values.shape)
 
 
-def _settled(scale: Tensor, grid: Grid) -> Tensor:
-    """Scales as they are stored: none is 0, and those of groups are float16 numbers."""
-    if grid.group_size is not None:
-        normal = (scale >= _HALF.smallest_normal) & (scale <= _HALF.max)
-        scale = torch.where(normal, scale.half().float(), scale)
+def _scale_dtype(grid: Grid) -> torch.dtype:
+    """Scales of groups are many: they are stored in 16 bits."""
+    return torch.float32 if grid.group_size is None else torch.float16
+
+
+def _settled(scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """Scales as they are stored: none is 0, and those that `dtype` holds are numbers of it."""
+    limits = torch.finfo(dtype)
+    held = scale == scale.clamp(limits.smallest_normal, limits.max)
+    scale = torch.where(held, scale.to(dtype).float(), scale)
     return scale.masked_fill(scale == 0.0, 1.0)
 
 
 def _least_error(groups: Tensor, largest: Tensor, grid: Grid) -> Tensor:
-    """(N, G, 1) scales of 4-bit groups, of some candidates those with the least squared error."""
-    best = _settled(largest / _INT4_DIVISORS[0], grid)
+    """(N, G) scales of 4-bit groups, of some candidates those with the least squared error."""
+    dtype = _scale_dtype(grid)
+    best = _settled(largest / _INT4_DIVISORS[0], dtype)
     least = torch.full_like(best, torch.inf)
     for divisor in _INT4_DIVISORS:
-        scale = _settled(largest / divisor, grid)
-        steps = groups / scale
+        scale = _settled(largest / divisor, dtype)
+        steps = groups / scale[:, :, None]
         # In steps, then in units of `largest`: the squares of tiny weights themselves would vanish.
-        error = (steps.round().clamp_(-8, 7) - steps).square_().sum(2, keepdim=True)
+        error = (steps.round().clamp_(-8, 7) - steps).square_().sum(2)
         error *= (scale / largest.masked_fill(largest == 0.0, 1.0)).square()
         better = error < least
         best, least = torch.where(better, scale, best), torch.where(better, error, least)

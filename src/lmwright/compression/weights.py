@@ -68,7 +68,9 @@ def save(
 
     Args:
         model: from `quantize`, or from `load` with its integers kept.
-        folder, tokenizer, eos_token_id: as for `models.save`.
+        folder: as for `models.save`.
+        tokenizer: as for `models.save`.
+        eos_token_id: as for `models.save`.
 
     Raises:
         LmwrightError: if `folder` holds something else, or cannot be written.

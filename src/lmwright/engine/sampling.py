@@ -233,7 +233,6 @@ def _nucleus(scaled: Tensor, mass: float) -> Tensor:
     # Stable: of equals the lower id comes first.
     ordered, order = probabilities[ids].sort(descending=True, stable=True)
     before = ordered.cumsum(dim=0) - ordered  # probability of all likelier tokens
-    before[0] = 0.0
     inside = ids[order[before < mass]]
     return torch.full_like(scaled, -math.inf).index_copy(0, inside, scaled[inside])
 

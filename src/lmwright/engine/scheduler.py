@@ -1,8 +1,6 @@
-"""Who runs, with how many tokens, in which blocks; nothing here computes.
+"""Who runs, in which blocks, and who joins; nothing here computes.
 
-Continuous batching: Yu et al. 2022, Orca, section 3.1. Chunks of prompts beside answers that are
-being continued: Agrawal et al. 2024, Sarathi-Serve, section 4. Preemption by recomputation: Kwon
-et al. 2023, section 4.5.
+How many tokens each brings to a pass is `planning`'s to say.
 """
 
 import itertools
@@ -10,7 +8,9 @@ from bisect import insort
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lmwright.engine import planning
 from lmwright.engine.blocks import BlockPool
+from lmwright.engine.planning import Load
 from lmwright.engine.sequence import Sequence
 
 
@@ -102,17 +102,22 @@ class Scheduler:
         Returns:
             Portions with their blocks reserved; nothing counts as computed until `commit`.
         """
-        plan = _Plan(self.max_batch_tokens)
-        for sequence in [s for s in self.running if s.remaining == 1]:
-            self._continue(sequence, plan)
-        limit = paced(len(plan.portions))
-        reading = plan.room if limit is None else min(plan.room, limit)
-        for sequence in [s for s in self.running if s.remaining > 1]:
-            if reading and sequence not in plan.preempted:
-                reading -= self._read(sequence, plan, reading)
-        if not plan.preempted:
-            self._admit(plan, reading)
-        return list(plan.portions.values())
+        shares = planning.share_pass(
+            [Load(s.remaining, s.computed, s.blocks, len(s.drafts)) for s in self.running],
+            budget=self.max_batch_tokens,
+            free=self.pool.free,
+            block_size=self.pool.block_size,
+            paced=paced,
+        )
+        for victim in reversed(self.running[shares.kept :]):
+            self._preempt(victim)
+        portions = [
+            self._portion(sequence, tokens)
+            for sequence, tokens in zip(self.running, shares.tokens, strict=False)
+            if tokens
+        ]
+        portions.sort(key=lambda portion: portion.sequence.remaining > 1)  # answers come first
+        return portions + self._admit(portions, shares.left)
 
     def commit(self, portion: Portion) -> None:
         """The pass is done, and the sequence has its new tokens: what it computed may be used."""
@@ -154,40 +159,16 @@ class Scheduler:
     def _rank(self, sequence: Sequence) -> tuple[int, int]:
         return self._ranks[sequence]
 
-    def _continue(self, sequence: Sequence, plan: "_Plan") -> None:
-        """Plan an answer's next token, and its drafts as far as they cost nobody a block."""
-        if not plan.room or sequence in plan.preempted:
-            return
-        if not self._reserve(sequence, sequence.computed + 1, plan):
-            return
-        spare = len(sequence.blocks) + self.pool.free
-        positions = spare * self.pool.block_size - sequence.computed - 1
-        drafts = max(0, min(len(sequence.drafts), plan.room - 1, positions))
-        self._reserve(sequence, sequence.computed + 1 + drafts, plan)
-        plan.put(Portion(sequence, sequence.computed, 1 + drafts, drafts))
+    def _portion(self, sequence: Sequence, tokens: int) -> Portion:
+        """Give a running sequence blocks for its next tokens; there are enough."""
+        wanted = self.pool.blocks_for(sequence.computed + tokens) - len(sequence.blocks)
+        if wanted > 0:
+            sequence.blocks += self.pool.allocate(wanted)
+        drafts = tokens - 1 if sequence.remaining == 1 else 0
+        return Portion(sequence, sequence.computed, tokens, drafts)
 
-    def _read(self, sequence: Sequence, plan: "_Plan", most: int) -> int:
-        """Plan a prompt's next chunk; how many tokens that is."""
-        tokens = min(sequence.remaining, most)
-        if not self._reserve(sequence, sequence.computed + tokens, plan):
-            return 0
-        plan.put(Portion(sequence, sequence.computed, tokens))
-        return tokens
-
-    def _reserve(self, sequence: Sequence, positions: int, plan: "_Plan") -> bool:
-        """Give a running sequence blocks, at the cost of those of lowest rank; False: its own."""
-        wanted = self.pool.blocks_for(positions) - len(sequence.blocks)
-        while wanted > self.pool.free:
-            victim = self.running[-1]
-            self._preempt(victim, plan)
-            if victim is sequence:
-                return False
-        sequence.blocks += self.pool.allocate(max(wanted, 0))
-        return True
-
-    def _preempt(self, sequence: Sequence, plan: "_Plan") -> None:
+    def _preempt(self, sequence: Sequence) -> None:
         self.preemptions += 1
-        plan.drop(sequence)
         self.running.remove(sequence)
         self._release(sequence)
         insort(self.waiting, sequence, key=self._rank)
@@ -196,21 +177,27 @@ class Scheduler:
         self.pool.release(sequence.blocks, forget=forget)
         sequence.blocks, sequence.computed, sequence.drafts = [], 0, []
 
-    def _admit(self, plan: "_Plan", reading: int) -> None:
+    def _admit(self, planned: list[Portion], reading: int) -> list[Portion]:
         """Let sequences join while there are places, tokens, and blocks for all that they bring."""
         size = self.pool.block_size
-        promised = sum(self.pool.blocks_for(len(s.ids) + 1) - len(s.blocks) for s in self.running)
-        coming = self._coming(plan)
+        joined: list[Portion] = []
+        if not reading or not self.waiting:
+            return joined
+        # Drafts that were not taken up may have left a sequence more blocks than it needs yet.
+        promised = sum(
+            max(0, self.pool.blocks_for(len(s.ids) + 1) - len(s.blocks)) for s in self.running
+        )
+        coming = {value for portion in planned for value in self._coming_of(portion)}
         for sequence in list(self.waiting):
             if not reading or len(self.running) >= self.max_sequences:
-                return
+                break
             hit = self._known_beginning(sequence)
             # Another one is computing what comes next: after that, it need not be computed twice.
             if coming and self._next_hash(sequence, len(hit)) in coming:
                 continue
             wanted = self.pool.blocks_for(len(sequence.ids) + 1) - len(hit)
             if self.running and wanted > self.pool.free - self.pool.idle(hit) - promised:
-                return
+                break
             self.waiting.remove(sequence)
             insort(self.running, sequence, key=self._rank)
             self.pool.take(hit)
@@ -218,11 +205,11 @@ class Scheduler:
             if self.prefix_caching:
                 self.prefix_queries += len(sequence.ids)
                 self.prefix_hits += sequence.computed
-            promised += wanted
-            tokens = self._read(sequence, plan, reading)
-            promised -= len(sequence.blocks) - len(hit)
-            reading -= tokens
-            coming |= self._coming_of(plan.portions.get(sequence))
+            joined.append(self._portion(sequence, min(sequence.remaining, reading)))
+            promised += wanted - (len(sequence.blocks) - len(hit))
+            reading -= joined[-1].tokens
+            coming |= self._coming_of(joined[-1])
+        return joined
 
     def _known_beginning(self, sequence: Sequence) -> list[int]:
         """Blocks with the beginning of its tokens; at least one token is left to compute."""
@@ -237,35 +224,10 @@ class Scheduler:
             return None
         return hashes[known]
 
-    def _coming(self, plan: "_Plan") -> set[bytes]:
-        """Hashes of the blocks that the pass fills."""
-        coming: set[bytes] = set()
-        for portion in plan.portions.values():
-            coming |= self._coming_of(portion)
-        return coming
-
-    def _coming_of(self, portion: Portion | None) -> set[bytes]:
-        if not self.prefix_caching or portion is None or portion.tokens - portion.drafts <= 1:
+    def _coming_of(self, portion: Portion) -> set[bytes]:
+        """Hashes of the blocks that a portion fills."""
+        if not self.prefix_caching or portion.tokens - portion.drafts <= 1:
             return set()
         size = self.pool.block_size
         full = (portion.end - portion.drafts) // size
         return set(portion.sequence.hash_blocks(size, full)[portion.start // size :])
-
-
-class _Plan:
-    """A pass that is being planned."""
-
-    def __init__(self, budget: int) -> None:
-        self.room = budget
-        self.portions: dict[Sequence, Portion] = {}
-        self.preempted: set[Sequence] = set()
-
-    def put(self, portion: Portion) -> None:
-        self.portions[portion.sequence] = portion
-        self.room -= portion.tokens
-
-    def drop(self, sequence: Sequence) -> None:
-        self.preempted.add(sequence)
-        portion = self.portions.pop(sequence, None)
-        if portion is not None:
-            self.room += portion.tokens

@@ -11,7 +11,7 @@ from lmwright.evaluation.task_systems import Answers, Material
 from lmwright.metrics import classification, tagging
 from lmwright.metrics.classification import ClassScore
 from lmwright.metrics.intervals import bootstrap, mcnemar, wilson
-from lmwright.metrics.text import exact_match, token_f1
+from lmwright.metrics.text import answer_scores, exact_match
 from lmwright.training.task_shapes import is_bio
 
 if TYPE_CHECKING:
@@ -218,11 +218,8 @@ def _tag_counts(answers: Answers, material: Material) -> NDArray[np.float64]:
 def _answer_scores(answers: Answers, material: Material) -> NDArray[np.float64]:
     """(N, 2) F1 of words and exact match of each question."""
     rows = zip(material.test, answers.predicted, strict=True)
-    scores = [
-        (token_f1(said, row["answers"]["text"]), exact_match(said, row["answers"]["text"]))
-        for row, said in rows
-    ]
-    return np.array(scores, np.float64)
+    scores = [answer_scores(said, row["answers"]["text"]) for row, said in rows]
+    return np.array([(score.f1, score.exact_match) for score in scores], np.float64)
 
 
 def _first_mean(scores: NDArray[np.float64]) -> float:

@@ -4,6 +4,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -34,24 +35,42 @@ def same_text(answer: str, references: Sequence[str]) -> bool:
 
 def exact_match(answer: str, references: Sequence[str]) -> bool:
     """SQuAD's exact match: equal to one of `references` after `normalize_answer`."""
-    return normalize_answer(answer) in {normalize_answer(text) for text in references}
+    return answer_scores(answer, references).exact_match
 
 
 def token_f1(answer: str, references: Sequence[str]) -> float:
-    """SQuAD's F1 of the bags of normalised words, the best over `references`.
+    """SQuAD's F1 of the bags of normalised words, 0 to 1; see `answer_scores`."""
+    return answer_scores(answer, references).f1
 
-    Where answer or reference has no words (SQuAD 2.0's "no answer"), 1 if both have none, else 0.
 
-    Returns:
-        0 to 1; 0 without references.
+class AnswerScores(NamedTuple):
+    """How well an answer agrees with its references."""
+
+    exact_match: bool
+    """Whether it equals one of them, after normalisation."""
+    f1: float
+    """0 to 1: how many words it shares with the one that is nearest."""
+
+
+def answer_scores(answer: str, references: Sequence[str]) -> AnswerScores:
+    """SQuAD's exact match and F1 (Rajpurkar et al. 2016, section 6.1), after `normalize_answer`.
+
+    F1 is that of the two bags of words, the best over `references`. Where answer or reference has
+    no words (SQuAD 2.0's "no answer"), it is 1 if both have none, else 0.
+
+    Args:
+        answer: what was said.
+        references: right answers, each good enough; without any, everything is wrong.
     """
-    return max((_bag_f1(answer, reference) for reference in references), default=0.0)
+    said = normalize_answer(answer)
+    right = [normalize_answer(reference) for reference in references]
+    f1 = max((_bag_f1(said.split(), each.split()) for each in right), default=0.0)
+    return AnswerScores(said in right, f1)
 
 
-def _bag_f1(answer: str, reference: str) -> float:
-    predicted = normalize_answer(answer).split()
-    expected = normalize_answer(reference).split()
-    if not predicted or not expected:
-        return float(predicted == expected)
-    shared = sum((Counter(predicted) & Counter(expected)).values())
-    return 2 * shared / (len(predicted) + len(expected))
+def _bag_f1(said: list[str], right: list[str]) -> float:
+    """Harmonic mean of precision and recall of words, each counted as often as both have it."""
+    if not said and not right:
+        return 1.0
+    shared = sum((Counter(said) & Counter(right)).values())
+    return 2 * shared / (len(said) + len(right))

@@ -1,10 +1,11 @@
 """Recurrent cells written from their equations, and torch.nn's networks made of them.
 
-Slow, to be read: training uses torch.nn's fused networks, to which these are equal. Weights lie as
-in torch.nn, the matrices of a cell's gates above one another, so that one state dict serves both.
+Slow, to be read: training uses torch.nn's fused networks, to which these are equal, until the road
+puts a learner's cell in place of one. Weights lie as in torch.nn, the matrices of a cell's gates
+above one another, so that one state dict serves both.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -55,7 +56,7 @@ def lstm_step(x: Tensor, state: State, weights: CellWeights) -> State:
     input_weight, recurrent_weight, input_bias, recurrent_bias = weights
     from_input = F.linear(x, input_weight, input_bias)
     from_state = F.linear(h, recurrent_weight, recurrent_bias)
-    i, f, g, o = (from_input + from_state).chunk(4, dim=-1)
+    i, f, g, o = (from_input + from_state).chunk(4, dim=1)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
 
@@ -82,8 +83,14 @@ def gru_step(x: Tensor, state: State, weights: CellWeights) -> State:
     return ((1 - z) * n + z * h,)
 
 
-STEPS: dict[CellKind, Step] = {"rnn": elman_step, "lstm": lstm_step, "gru": gru_step}
 GATES: dict[CellKind, int] = {"rnn": 1, "lstm": 4, "gru": 3}
+
+
+def step_of(kind: CellKind) -> Step:
+    """The cell of that kind, looked up now: `--use` may have put another in its place."""
+    if kind == "lstm":
+        return lstm_step
+    return gru_step if kind == "gru" else elman_step
 
 
 def run_cell(
@@ -122,6 +129,51 @@ def run_cell(
             state = tuple(torch.where(there, new, old) for new, old in pairs)
             outputs.append(torch.where(there, state[0], 0.0))
     return torch.stack(outputs[::-1] if reverse else outputs, dim=1), state
+
+
+def run_layers(
+    kind: CellKind,
+    layers: Sequence[Sequence[CellWeights]],
+    inputs: Tensor,
+    state: State,
+    *,
+    lengths: Tensor | None = None,
+    between: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Tensor, State]:
+    """Run layers of cells, each reading the outputs of the one below, both directions side by side.
+
+    Args:
+        kind: which cell.
+        layers: of each layer the weights of its directions: from the left, and perhaps from the
+            right.
+        inputs: (B, T, X).
+        state: h, and c of an LSTM, each (layers * directions, B, D).
+        lengths: see `run_cell`.
+        between: what happens to the outputs of a layer below another: dropout; None: nothing.
+
+    Returns:
+        The top layer's outputs (B, T, D * directions), and the state after all steps.
+    """
+    ends: list[State] = []
+    for number, directions in enumerate(layers):
+        if number and between is not None:
+            inputs = between(inputs)
+        sides: list[Tensor] = []
+        for side, weights in enumerate(directions):
+            start = tuple(part[len(ends)] for part in state)
+            outputs, end = run_cell(
+                step_of(kind), inputs, start, weights, lengths=lengths, reverse=side == 1
+            )
+            sides.append(outputs)
+            ends.append(end)
+        inputs = torch.cat(sides, dim=-1)
+    return inputs, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
+
+
+def weights_of(network: nn.Module, name: str) -> CellWeights:
+    """One cell's weights in a network of torch's names, such as those of `l0_reverse`."""
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return CellWeights(*(getattr(network, f"{part}_{name}") for part in names))
 
 
 class CellNetwork(nn.Module):
@@ -178,25 +230,8 @@ class CellNetwork(nn.Module):
             rows = self.num_layers * len(self.suffixes)
             zeros = inputs.new_zeros(rows, inputs.shape[0], self.hidden_size)
             state = (zeros, zeros) if self.kind == "lstm" else (zeros,)
-        ends: list[State] = []
-        for layer in range(self.num_layers):
-            sides: list[Tensor] = []
-            for suffix, weights in self._weights(layer):
-                start = tuple(part[len(ends)] for part in state)
-                outputs, end = run_cell(
-                    STEPS[self.kind],
-                    inputs,
-                    start,
-                    weights,
-                    lengths=lengths,
-                    reverse=suffix == "_reverse",
-                )
-                sides.append(outputs)
-                ends.append(end)
-            inputs = torch.cat(sides, dim=-1)
-        return inputs, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
-
-    def _weights(self, layer: int) -> Iterator[tuple[str, CellWeights]]:
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        for suffix in self.suffixes:
-            yield suffix, CellWeights(*(getattr(self, f"{n}_l{layer}{suffix}") for n in names))
+        layers = [
+            [weights_of(self, f"l{layer}{suffix}") for suffix in self.suffixes]
+            for layer in range(self.num_layers)
+        ]
+        return run_layers(self.kind, layers, inputs, state, lengths=lengths)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from lmwright.models.classic_config import TextCNNConfig
 from lmwright.models.classic_initialization import initialize_classic
 from lmwright.models.layers import sequences
+from lmwright.models.layers.regularize import make_batch_norm, make_dropout
 from lmwright.models.perceptron import ACTIVATIONS
 from lmwright.models.transformer import Output
 
@@ -30,7 +31,7 @@ class MaxOverTime(nn.Module):
             padding=width - 1,
             bias=not config.batch_norm,
         )
-        self.norm = nn.BatchNorm1d(config.num_filters) if config.batch_norm else None
+        self.norm = make_batch_norm(config.num_filters) if config.batch_norm else None
         self.activation = ACTIVATIONS[config.activation]()
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
@@ -69,7 +70,7 @@ class TextCNN(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size)
         self.embed_tokens.weight.requires_grad_(not config.freeze_embeddings)
         self.filters = nn.ModuleList(MaxOverTime(width, config) for width in config.widths)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = make_dropout(config.dropout)
         features = len(config.widths) * config.num_filters
         self.classifier = nn.Linear(features, config.num_labels)
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from lmwright.core.errors import LmwrightError
 from lmwright.models.classic_config import Activation, PerceptronConfig
 from lmwright.models.classic_initialization import initialize_classic
+from lmwright.models.layers.regularize import make_batch_norm, make_dropout
 from lmwright.models.layers.sequences import check_ids
 from lmwright.models.transformer import Output
 
@@ -26,9 +27,9 @@ class HiddenLayer(nn.Module):
     def __init__(self, input_size: int, config: PerceptronConfig) -> None:
         super().__init__()
         self.linear = nn.Linear(input_size, config.hidden_size, bias=not config.batch_norm)
-        self.norm = nn.BatchNorm1d(config.hidden_size) if config.batch_norm else None
+        self.norm = make_batch_norm(config.hidden_size) if config.batch_norm else None
         self.activation = ACTIVATIONS[config.activation]()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = make_dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, X) -> (B, D)."""

@@ -14,6 +14,7 @@ from lmwright.models.classic_initialization import initialize_classic
 from lmwright.models.crf import CRF, allowed_transitions
 from lmwright.models.layers import recurrence, sequences
 from lmwright.models.layers.recurrence import RecurrentState
+from lmwright.models.layers.regularize import make_dropout
 from lmwright.models.layers.sequences import Sequences
 from lmwright.models.tagging import best_tags, tagging_loss
 from lmwright.models.transformer import Output
@@ -39,7 +40,7 @@ class _Recurrent(nn.Module):
             bidirectional=config.bidirectional,
             dropout=config.dropout,
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = make_dropout(config.dropout)
 
     def initialize(self, seed: int, embedding_weight: Tensor | None = None) -> None:
         """Draw fresh weights, the same for the same seed; see `initialize_classic`.

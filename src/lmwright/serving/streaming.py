@@ -29,9 +29,45 @@ class ClientGone(Exception):
     """The client hung up; there is nobody to answer."""
 
 
-def event(body: BaseModel) -> str:
-    """One server-sent event (HTML standard, section 9.2.5)."""
-    return f"data: {body.model_dump_json()}\n\n"
+async def events(
+    reply: Reply, write: Format, *, include_usage: bool, ended: Callable[[ApiError | None], None]
+) -> AsyncIterator[bytes]:
+    """The server-sent events of a streamed reply (HTML standard, section 9.2.5).
+
+    Args:
+        reply: admitted; its `pieces(PATIENCE_SECONDS)` come as they are generated. It is closed
+            however this ends.
+        write: the wire format, whose objects are the events' data, as JSON.
+        include_usage: whether the token counts come last.
+        ended: told once that nothing more comes, with what went wrong or None; not where the
+            client hung up, who closes this generator.
+
+    Yields:
+        One event, or a comment where the reply is silent, as UTF-8; what must not be cut is whole.
+    """
+    try:
+        for opening in write.opening(reply):
+            yield event(opening)
+        async for item in reply.pieces(PATIENCE_SECONDS):
+            if item is None:
+                yield b": still working\n\n"
+            elif (chunk := write.chunk(*item)) is not None:
+                yield event(chunk)
+        if include_usage:
+            yield event(write.counts(reply))
+        yield b"data: [DONE]\n\n"
+        ended(None)
+    except ApiError as error:
+        # The status line is long gone: the error travels as an event.
+        ended(error)
+        yield event(error.body())
+    finally:
+        reply.close()
+
+
+def event(body: BaseModel) -> bytes:
+    """One server-sent event."""
+    return f"data: {body.model_dump_json()}\n\n".encode()
 
 
 class EventStream(StreamingResponse):
@@ -53,12 +89,10 @@ class EventStream(StreamingResponse):
         done: Callable[[ApiError | None], None],
     ) -> None:
         self._reply = reply
-        self._write = write
-        self._include_usage = include_usage
         self._done = done
         self._error: ApiError | None = ApiError(499, "The client hung up")
         super().__init__(
-            self._events(),
+            events(reply, write, include_usage=include_usage, ended=self._ended),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
@@ -68,27 +102,12 @@ class EventStream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            # Also where the iterator below was never started, or waits for its garbage collection.
+            # Also where `events` was never started, or waits for its garbage collection.
             self._reply.close()
             self._done(self._error)
 
-    async def _events(self) -> AsyncIterator[str]:
-        try:
-            for opening in self._write.opening(self._reply):
-                yield event(opening)
-            async for item in self._reply.pieces(PATIENCE_SECONDS):
-                if item is None:
-                    yield ": still working\n\n"
-                elif (chunk := self._write.chunk(*item)) is not None:
-                    yield event(chunk)
-            if self._include_usage:
-                yield event(self._write.counts(self._reply))
-            yield "data: [DONE]\n\n"
-            self._error = None
-        except ApiError as error:
-            # The status line is long gone: the error travels as an event.
-            self._error = error
-            yield event(error.body())
+    def _ended(self, error: ApiError | None) -> None:
+        self._error = error
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -10,8 +10,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
+from lmwright.core import parts
 from lmwright.core.errors import LmwrightError
-from lmwright.tokens import wordpiece
+from lmwright.tokens import bpe, wordpiece
+from lmwright.tokens.bpe import MIN_PAIR_COUNT
 from lmwright.tokens.byte_level import END_OF_TEXT
 from lmwright.tokens.library import not_unicode
 from lmwright.tokens.published import T5_SENTINELS, sentinels, surround
@@ -32,8 +34,6 @@ WORD_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-# A merge seen only once says nothing about the next text.
-MIN_PAIR_COUNT = 2
 SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 256
 # Characters that get tokens of their own where there are no bytes to spell the others with; a
 # Chinese character in an English corpus is better unknown than a row of the embedding.
@@ -86,16 +86,39 @@ def _byte_level_bpe(texts: Iterable[str], vocab_size: int) -> Learned:
         ]
     )
     rust.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        min_frequency=MIN_PAIR_COUNT,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    rust.train_from_iterator(texts, trainer=trainer)
+    if parts.in_use("lmwright.tokens.bpe:BytePairs"):
+        _merge_in_python(rust, texts, vocab_size)
+    else:
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            min_frequency=MIN_PAIR_COUNT,
+            special_tokens=list(SPECIAL_TOKENS),
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        rust.train_from_iterator(texts, trainer=trainer)
     named = {"eos_token": END_OF_TEXT, "pad_token": END_OF_TEXT}
     return Learned(rust, _config(named, [START_OF_TURN, END_OF_TURN], chatml()), chatml())
+
+
+def _merge_in_python(rust: tokenizers.Tokenizer, texts: Iterable[str], vocab_size: int) -> None:
+    """Give the tokenizer the merges that `tokens.bpe` learns: the library's, more slowly."""
+    # Equally frequent pairs are merged by their ids, and the library numbers bytes in the order of
+    # the visible characters that stand for them.
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    numbers = str.maketrans({character: chr(i) for i, character in enumerate(alphabet)})
+    visible = str.maketrans(dict(enumerate(alphabet)))
+    pieces = (rust.pre_tokenizer.pre_tokenize_str(text) for text in texts)
+    counts = Counter(word for words in pieces for word, _ in words)
+    words = {word.translate(numbers).encode("latin-1"): n for word, n in counts.items()}
+    learned = bpe.BytePairs.train(words, vocab_size - len(SPECIAL_TOKENS))
+    merges = [
+        (left.decode("latin-1").translate(visible), right.decode("latin-1").translate(visible))
+        for left, right in learned.merges
+    ]
+    tokens = dict.fromkeys([*SPECIAL_TOKENS, *alphabet, *map("".join, merges)])
+    rust.model = models.BPE({token: number for number, token in enumerate(tokens)}, merges)
+    rust.add_special_tokens(list(SPECIAL_TOKENS))
 
 
 def _wordpiece(texts: Iterable[str], vocab_size: int, *, lowercase: bool) -> Learned:

@@ -5,7 +5,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from lmwright.core import parts
 from lmwright.models.layers.experts import Experts
+from lmwright.training import adamw
 from lmwright.training.adafactor import Adafactor
 from lmwright.training.commands import OptimizerName
 from lmwright.training.lion import Lion
@@ -139,5 +141,8 @@ def _one(
     if name == "lion":
         return Lion(groups, lr, betas or (0.9, 0.99))
     # Second moments of language models go stale: 0.95 in place of 0.999 (Brown et al. 2020, B).
+    pair = betas or (0.9, 0.95)
+    if name != "adam" and parts.in_use("lmwright.training.adamw:adamw_step"):
+        return adamw.AdamW(groups, lr, pair)
     adam = torch.optim.Adam if name == "adam" else torch.optim.AdamW
-    return adam(groups, lr=lr, betas=betas or (0.9, 0.95), fused=True)
+    return adam(groups, lr=lr, betas=pair, fused=True)

@@ -147,20 +147,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule) -> Tensor:
     Returns:
         (B, H, T, K) in the dtype of `q`.
     """
-    # The fixed kernels know no cap, and compute what a window hides.
-    flexible = rule.soft_cap is not None or (rule.window is not None and rule.mask is None)
-    if q.is_cuda and flexible and not rule.dropout:
+    if _flex_is_better(q, rule):
         return flex.attend_flex(q, k, v, rule)
-    # The CPU's fused kernel is slow in half precision: for 16 rows of 128 (4 heads of 64) it goes
-    # back in 20 ms a layer against 5 ms written out and compiled; from 1,024 keys on it is even
-    # (Zen 5). Forward alone it costs a compiled model a seventh; eager it rounds less. In fp32 it
-    # costs a compiled training of short rows 5 to 7 % (a Xeon).
-    half = q.dtype in (torch.bfloat16, torch.float16)
-    training, compiled = torch.is_grad_enabled(), torch.compiler.is_compiling()
-    short = q.shape[2] > 1 and k.shape[2] <= 512
-    better = (training or compiled) if half else (training and compiled)
-    slow = q.device.type == "cpu" and short and better
-    if rule.soft_cap is not None or slow or _rounds_bias(q, rule):
+    if _written_out_is_better(q, k, rule):
         return _attend_written_out(q, k, v, rule)
     # Told that the mask is the plain causal one, the kernel skips what it hides.
     unmasked = rule.mask is None and rule.bias is None and rule.window is None
@@ -178,6 +167,26 @@ def attend(q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule) -> Tensor:
         scale=rule.scale,
         enable_gqa=q.shape[1] != k.shape[1],
     )
+
+
+def _flex_is_better(q: Tensor, rule: AttentionRule) -> bool:
+    # The fixed kernels know no cap, and compute what a window hides.
+    flexible = rule.soft_cap is not None or (rule.window is not None and rule.mask is None)
+    return q.is_cuda and flexible and not rule.dropout
+
+
+def _written_out_is_better(q: Tensor, k: Tensor, rule: AttentionRule) -> bool:
+    """Whether the fused kernel cannot do what the rule says, or is slower."""
+    # The CPU's fused kernel is slow in half precision: for 16 rows of 128 (4 heads of 64) it goes
+    # back in 20 ms a layer against 5 ms written out and compiled; from 1,024 keys on it is even
+    # (Zen 5). Forward alone it costs a compiled model a seventh; eager it rounds less. In fp32 it
+    # costs a compiled training of short rows 5 to 7 % (a Xeon).
+    half = q.dtype in (torch.bfloat16, torch.float16)
+    training, compiled = torch.is_grad_enabled(), torch.compiler.is_compiling()
+    short = q.shape[2] > 1 and k.shape[2] <= 512
+    better = (training or compiled) if half else (training and compiled)
+    slow = q.device.type == "cpu" and short and better
+    return rule.soft_cap is not None or slow or _rounds_bias(q, rule)
 
 
 def _rounds_bias(q: Tensor, rule: AttentionRule) -> bool:

@@ -5,6 +5,9 @@ On Layer Normalization in the Transformer, fig. 1b. Both in parallel: Wang and K
 GPT-J; Black et al. 2022, GPT-NeoX-20B, section 2.1.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
 from torch import Tensor, nn
 
 from lmwright.models.config import TransformerConfig
@@ -12,6 +15,61 @@ from lmwright.models.layers.attention import Attention, AttentionRule, Cache, Ro
 from lmwright.models.layers.experts import Experts
 from lmwright.models.layers.feed_forward import FeedForward
 from lmwright.models.layers.norms import make_norm
+
+Change = Callable[[Tensor], Tensor]
+"""(B, T, D) -> (B, T, D)."""
+
+Placement = Literal["pre", "post", "both"]
+"""Where norms stand: before a sublayer, after the addition, or around the sublayer."""
+
+
+class Sublayer(NamedTuple):
+    """Attention or feed-forward, and the norms that belong to it."""
+
+    compute: Change
+    """What it makes of the stream."""
+    before: Change
+    """The norm of what it reads; `unchanged` where there is none."""
+    after: Change
+    """The norm after the addition, or of its output; `unchanged` where there is none."""
+
+
+def unchanged(x: Tensor) -> Tensor:
+    """`x` itself: no norm, no dropout."""
+    return x
+
+
+def residual_stream(
+    x: Tensor, sublayers: Sequence[Sublayer], placement: Placement, parallel: bool, drop: Change
+) -> Tensor:
+    """Send the stream through sublayers, each of which reads it and adds to it.
+
+    Args:
+        x: (B, T, D).
+        sublayers: in their order.
+        placement: of their norms; with "pre" no norm stands after, with "post" none before.
+        parallel: whether all of them read the same stream ("pre" alone).
+        drop: dropout of what is added.
+
+    Returns:
+        (B, T, D).
+    """
+    if parallel:
+        changes = [layer.compute(layer.before(x)) for layer in sublayers]
+        total = drop(changes[-1])
+        # In this order: in half precision it is that of the published models.
+        for change in reversed(changes[:-1]):
+            total = total + drop(change)
+        return total + x
+    for layer in sublayers:
+        change = layer.compute(layer.before(x))
+        if placement == "pre":
+            x = x + drop(change)
+        elif placement == "post":
+            x = layer.after(x + drop(change))
+        else:
+            x = x + drop(layer.after(change))
+    return x
 
 
 class Block(nn.Module):
@@ -62,33 +120,34 @@ class Block(nn.Module):
             memory, memory_rule: an encoder's output; see `Attention.look_at`.
             real: (B, T) bool, False on padding, which experts do not count; None: all are.
         """
-        attended = self.self_attn(_normalized(self.input_layernorm, x), rotary, rule, cache)
-        if self.parallel:
-            change = self._feed_forward(_normalized(self.post_attention_layernorm, x), real)
-            # In this order: in half precision it is that of the published models.
-            return self._dropped(change) + self._dropped(attended) + x
-        x = self._add(x, attended, self.attention_output_norm)
-        if self.cross_attn is not None:
+
+        def attend(x: Tensor) -> Tensor:
+            output: Tensor = self.self_attn(x, rotary, rule, cache)
+            return output
+
+        def look(x: Tensor) -> Tensor:
+            assert self.cross_attn is not None
             assert memory is not None, "a block that looks at an encoder needs its output"
             assert memory_rule is not None
-            looking = _normalized(self.cross_attention_norm, x)
-            looked = self.cross_attn.look_at(looking, memory, memory_rule, cache)
-            x = self._add(x, looked, self.cross_attention_output_norm)
-        change = self._feed_forward(_normalized(self.post_attention_layernorm, x), real)
-        return self._add(x, change, self.feed_forward_output_norm)
+            return self.cross_attn.look_at(x, memory, memory_rule, cache)
 
-    def _feed_forward(self, x: Tensor, real: Tensor | None) -> Tensor:
-        output: Tensor = self.mlp(x, real) if isinstance(self.mlp, Experts) else self.mlp(x)
-        return output
+        def feed_forward(x: Tensor) -> Tensor:
+            output: Tensor = self.mlp(x, real) if isinstance(self.mlp, Experts) else self.mlp(x)
+            return output
 
-    def _add(self, x: Tensor, change: Tensor, norm: nn.Module | None) -> Tensor:
-        if self.placement == "both":
-            return x + self._dropped(_normalized(norm, change))
-        return _normalized(norm, x + self._dropped(change))
-
-    def _dropped(self, change: Tensor) -> Tensor:
-        return change if self.dropout is None else self.dropout(change)
+        sublayers = [_sublayer(attend, self.input_layernorm, self.attention_output_norm)]
+        if self.cross_attn is not None:
+            norms = self.cross_attention_norm, self.cross_attention_output_norm
+            sublayers.append(_sublayer(look, *norms))
+        norms = self.post_attention_layernorm, self.feed_forward_output_norm
+        sublayers.append(_sublayer(feed_forward, *norms))
+        drop = unchanged if self.dropout is None else self.dropout
+        return residual_stream(x, sublayers, self.placement, self.parallel, drop)
 
 
-def _normalized(norm: nn.Module | None, x: Tensor) -> Tensor:
-    return x if norm is None else norm(x)
+def _sublayer(compute: Change, before: nn.Module | None, after: nn.Module | None) -> Sublayer:
+    return Sublayer(
+        compute,
+        unchanged if before is None else before,
+        unchanged if after is None else after,
+    )

@@ -18,6 +18,7 @@ from lmwright.models.layers.grouped import activate, grouped_feed_forward
 from lmwright.models.layers.routing import (
     Dispatch,
     Routing,
+    demand,
     dispatch,
     load_balance_loss,
     route,
@@ -77,11 +78,15 @@ class Experts(nn.Module):
         real = None if mask is None else mask.reshape(-1)
         settings = self.settings
         routing = route(
-            self.router_logits(tokens), settings.num_experts_per_tok, settings.normalize_weights
+            self.router_logits(tokens),
+            settings.num_experts_per_tok,
+            settings.normalize_weights,
+            settings.capacity_factor,
+            real,
         )
         if settings.rounded_weights:
             routing = routing._replace(weights=routing.weights.to(tokens.dtype))
-        plan = dispatch(routing.experts, settings.num_experts, settings.capacity_factor, real)
+        plan = dispatch(routing.experts, settings.num_experts, routing.taken)
         self.statistics = self._statistics(routing, plan, real) if self.training else {}
         # Where every token goes to every expert there is nothing to sort.
         every = settings.num_experts_per_tok == settings.num_experts
@@ -147,14 +152,15 @@ class Experts(nn.Module):
     def _statistics(
         self, routing: Routing, plan: Dispatch, real: Tensor | None
     ) -> dict[str, Tensor]:
-        wanted = plan.demand.sum()
         settings = self.settings
-        balance = load_balance_loss(routing.probabilities, plan.demand, real)
+        wanted = demand(routing.experts, settings.num_experts, real)
+        total = wanted.sum()
+        balance = load_balance_loss(routing.probabilities, wanted, real)
         return {
             "load_balance_loss": settings.load_balance_coefficient * balance,
             "router_z_loss": settings.z_coefficient * router_z_loss(routing.logits, real),
-            "dropped_assignments": (wanted - plan.ends[-1]) / wanted.clamp(min=1),
-            "expert_load_max": settings.num_experts * plan.demand.amax() / wanted.clamp(min=1),
+            "dropped_assignments": (total - plan.ends[-1]) / total.clamp(min=1),
+            "expert_load_max": settings.num_experts * wanted.amax() / total.clamp(min=1),
         }
 
     def __getstate__(self) -> dict[str, Any]:

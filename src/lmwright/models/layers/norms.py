@@ -7,6 +7,27 @@ from torch import Tensor, nn
 from lmwright.models.config import TransformerConfig
 
 
+def rms_norm(x: Tensor, weight: Tensor, eps: float, plus_one: bool = False) -> Tensor:
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimension, its statistics in float32.
+
+    Args:
+        x: (..., D).
+        weight: (D,), in the dtype of `x` or float32.
+        eps: added to the mean square before the root.
+        plus_one: whether `weight` is what is added to 1.
+
+    Returns:
+        (..., D) in the dtype of `x`.
+    """
+    # The sum of squares overflows or loses digits in half precision.
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    normalized = F.rms_norm(wide, weight.shape, eps=eps)
+    if plus_one:
+        return (normalized * (1.0 + weight.to(wide.dtype))).to(x.dtype)
+    # The weight comes after rounding back, where published models were trained to have it.
+    return (normalized.to(x.dtype) * weight).to(x.dtype)
+
+
 class RMSNorm(nn.Module):
     """Divide by the root mean square over the last dimension, then scale by a learned weight.
 
@@ -29,13 +50,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (..., size) -> (..., size) in the dtype of `x`."""
-        # The sum of squares overflows or loses digits in half precision: statistics are fp32.
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        normalized = F.rms_norm(wide, self.weight.shape, eps=self.eps)
-        if self.plus_one:
-            return (normalized * (1.0 + self.weight.to(wide.dtype))).to(x.dtype)
-        # The weight comes after rounding back, where published models were trained to have it.
-        return (normalized.to(x.dtype) * self.weight).to(x.dtype)
+        return rms_norm(x, self.weight, self.eps, self.plus_one)
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[0]}, eps={self.eps}"

@@ -66,13 +66,11 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     Returns:
         (B, H, T, K) in the dtype of `x`.
     """
-    rotated = 2 * cos.shape[-1]
-    if rotated < x.shape[-1]:
-        turned = rotate(x[..., :rotated], cos, sin)
-        return torch.cat((turned, x[..., rotated:]), dim=-1)
+    half = cos.shape[-1]
     # Halves, not neighbours, form a pair: the layout of published LLaMA weights.
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)
+    first, second, rest = torch.split(x, [half, half, x.shape[-1] - 2 * half], dim=-1)
+    turned = (first * cos - second * sin, second * cos + first * sin)
+    return torch.cat((*turned, rest), dim=-1).to(x.dtype)
 
 
 def sinusoids(position_ids: Tensor, size: int) -> Tensor:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from lmwright.core import parts
 from lmwright.models import cells
 from lmwright.models.classic_config import CellKind
 from lmwright.models.layers.sequences import Sequences
@@ -78,6 +79,8 @@ def run(
         sequence's last token (in reverse: after its first), unchanged where there is none.
     """
     start = _start(network, inputs, state)
+    if _written_out(network):
+        return _by_equations(network, inputs, sequences, start)
     if sequences.full:
         outputs, end = network(inputs, start)
         return outputs, _state(end)
@@ -103,7 +106,7 @@ def outputs(network: nn.RNNBase, inputs: Tensor, sequences: Sequences) -> Tensor
     """
     real = int(sequences.lengths.sum()) / max(1, inputs.shape[0] * inputs.shape[1])
     whole_rows_pay = isinstance(network, nn.LSTM) and inputs.device.type == "cpu"
-    if sequences.full or not whole_rows_pay or real < _WHOLE_ROWS_FROM:
+    if sequences.full or not whole_rows_pay or real < _WHOLE_ROWS_FROM or _written_out(network):
         return run(network, inputs, sequences)[0]
     position = torch.arange(inputs.shape[1])
     lengths = sequences.lengths[:, None]
@@ -137,15 +140,14 @@ def step(network: nn.RNNBase, x: Tensor, state: RecurrentState) -> tuple[Tensor,
     """
     assert state.hidden is not None
     is_lstm = isinstance(network, nn.LSTM)
-    kind: CellKind = "lstm" if is_lstm else "gru" if isinstance(network, nn.GRU) else "rnn"
+    cell = cells.step_of("lstm" if is_lstm else "gru" if isinstance(network, nn.GRU) else "rnn")
     parts = (state.hidden, state.cell) if is_lstm else (state.hidden,)
     ends: list[cells.State] = []
     for layer in range(network.num_layers):
         if layer and network.dropout:
             x = F.dropout(x, network.dropout, network.training)
         before = tuple(part[layer] for part in parts if part is not None)
-        weights = cells.CellWeights(*_weights(network, f"l{layer}"))
-        ends.append(cells.STEPS[kind](x, before, weights))
+        ends.append(cell(x, before, cells.weights_of(network, f"l{layer}")))
         x = ends[-1][0]
     after = [torch.stack(part) for part in zip(*ends, strict=True)]
     return x, RecurrentState(*after)
@@ -175,9 +177,32 @@ def initialize_recurrence(network: nn.RNNBase, generator: torch.Generator) -> No
                     weight[forget] = 1.0
 
 
-def _weights(network: nn.RNNBase, suffix: str) -> list[Tensor]:
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    return [getattr(network, f"{name}_{suffix}") for name in names]
+def _written_out(network: nn.RNNBase) -> bool:
+    """Whether its cell was chosen by `--use`: torch's fused networks cannot take another."""
+    return isinstance(network, nn.LSTM) and parts.in_use("lmwright.models.cells:lstm_step")
+
+
+def _by_equations(
+    network: nn.RNNBase,
+    inputs: Tensor,
+    sequences: Sequences,
+    start: Tensor | tuple[Tensor, Tensor],
+) -> tuple[Tensor, RecurrentState]:
+    """`run` of an LSTM by its cell, step by step."""
+    suffixes = ("", "_reverse") if network.bidirectional else ("",)
+    layers = [
+        [cells.weights_of(network, f"l{layer}{suffix}") for suffix in suffixes]
+        for layer in range(network.num_layers)
+    ]
+    outputs, end = cells.run_layers(
+        "lstm",
+        layers,
+        inputs,
+        tuple(start),
+        lengths=None if sequences.full else sequences.lengths,
+        between=lambda x: F.dropout(x, network.dropout, network.training),
+    )
+    return outputs, RecurrentState(*end)
 
 
 def _whole_rows(network: nn.RNNBase, inputs: Tensor, suffix: str) -> Tensor:
@@ -186,7 +211,7 @@ def _whole_rows(network: nn.RNNBase, inputs: Tensor, suffix: str) -> Tensor:
     result: Tensor = torch.lstm(
         inputs,
         (zeros, zeros),
-        _weights(network, suffix),
+        [w for w in cells.weights_of(network, suffix) if w is not None],
         has_biases=True,
         num_layers=1,
         dropout=0.0,

@@ -22,6 +22,9 @@ class Routing(NamedTuple):
     """(N, k) integers: the chosen experts, the likeliest first."""
     weights: Tensor
     """(N, k): the factor of each chosen expert's output."""
+    taken: Tensor | None = None
+    """(N, k) bool, False where an expert does not take the token: of padding, or beyond capacity.
+    None: all are taken."""
 
 
 class Dispatch(NamedTuple):
@@ -37,37 +40,21 @@ class Dispatch(NamedTuple):
     """(k, N): at which row each assignment stands."""
     ends: Tensor
     """(E,): the row after each expert's last."""
-    demand: Tensor
-    """(E,): how many assignments wanted each expert, before capacity."""
 
 
-def route(logits: Tensor, choices: int, normalize: bool) -> Routing:
-    """Choose each token's experts and weigh them by their probability.
+def route(
+    logits: Tensor,
+    choices: int,
+    normalize: bool,
+    capacity_factor: float | None = None,
+    real: Tensor | None = None,
+) -> Routing:
+    """Choose each token's experts, weigh them by their probability, and say who finds a place.
 
     With `normalize` the weights of a token sum to 1: Mixtral's softmax over the chosen logits
     (Jiang et al. 2024, Mixtral of Experts, section 2.1) and Qwen3's `norm_topk_prob` are the same
     number. Without it a single choice keeps its probability, through which the router of a Switch
     Transformer learns.
-
-    Args:
-        logits: (N, E), float32.
-        choices: k.
-        normalize: whether a token's k weights are divided by their sum.
-    """
-    probabilities = logits.softmax(-1)
-    weights, experts = probabilities.topk(choices, dim=-1)
-    if normalize:
-        weights = weights / weights.sum(-1, keepdim=True)
-    return Routing(logits, probabilities, experts, weights)
-
-
-def dispatch(
-    experts: Tensor,
-    num_experts: int,
-    capacity_factor: float | None = None,
-    real: Tensor | None = None,
-) -> Dispatch:
-    """Sort the assignments by expert; the same input always gives the same order.
 
     With a capacity, an expert takes at most ceil(k * N / E * factor) assignments, first choices
     before second ones and earlier tokens before later ones; N counts real tokens only. GShard
@@ -75,36 +62,67 @@ def dispatch(
     forward pass stays a function of its input.
 
     Args:
+        logits: (N, E), float32.
+        choices: k.
+        normalize: whether a token's k weights are divided by their sum.
+        capacity_factor: None: no expert refuses a token.
+        real: (N,) bool, False where a token is padding, which no expert takes.
+    """
+    probabilities = logits.softmax(-1)
+    weights, experts = probabilities.topk(choices, dim=-1)
+    if normalize:
+        weights = weights / weights.sum(-1, keepdim=True)
+    taken = None if real is None else real[:, None].expand_as(experts)
+    if capacity_factor is not None:
+        number = logits.shape[1]
+        wanted = experts if taken is None else experts.masked_fill(~taken, number)
+        # All first choices, then all second ones; a stable sort keeps this order in each expert.
+        ordered, order = wanted.t().reshape(-1).sort(stable=True)
+        place = torch.arange(len(order), device=order.device)
+        rank = place - torch.searchsorted(ordered, ordered)
+        capacity = ((ordered < number).sum().double() * capacity_factor / number).ceil()
+        # Compared as integers, that is exactly.
+        fits = (rank < capacity.long()) & (ordered < number)
+        taken = torch.zeros_like(fits).scatter(0, order, fits).view(choices, -1).t()
+    return Routing(logits, probabilities, experts, weights, taken)
+
+
+def dispatch(experts: Tensor, num_experts: int, taken: Tensor | None = None) -> Dispatch:
+    """Sort the assignments by expert; the same input always gives the same order.
+
+    Args:
         experts: (N, k) chosen experts.
         num_experts: E.
-        capacity_factor: None: no expert refuses a token.
-        real: (N,) bool, False where a token is padding, which no expert sees.
+        taken: (N, k) bool, False where the expert does not take the token; None: all are taken.
     """
-    expert = experts.t().reshape(-1)
-    if real is not None:
-        expert = expert.masked_fill(~real.repeat(experts.shape[1]), num_experts)
-    sorted_expert, order = expert.sort(stable=True)
-    ends = _ends(sorted_expert, num_experts)
-    demand = ends.diff(prepend=ends.new_zeros(1))
+    wanted = experts if taken is None else experts.masked_fill(~taken, num_experts)
+    sorted_expert, order = wanted.t().reshape(-1).sort(stable=True)
     row = torch.arange(len(order), device=order.device)
-    if capacity_factor is not None:
-        capacity = (ends[-1].double() * capacity_factor / num_experts).ceil()
-        rank = row - torch.searchsorted(sorted_expert, sorted_expert)
-        # Row numbers stay integers, so that the comparison is exact.
-        sorted_expert = sorted_expert.masked_fill(rank >= capacity.long(), num_experts)
-        sorted_expert, again = sorted_expert.sort(stable=True)
-        order, ends = order[again], _ends(sorted_expert, num_experts)
     rows = torch.empty_like(order).scatter_(0, order, row)
-    return Dispatch(order, rows.view(experts.shape[1], -1), ends, demand)
+    expert = torch.arange(num_experts, device=order.device)
+    ends = torch.searchsorted(sorted_expert, expert, right=True)
+    return Dispatch(order, rows.view(experts.shape[1], -1), ends)
 
 
-def _ends(sorted_expert: Tensor, num_experts: int) -> Tensor:
-    """(E,): the row after each expert's last, of sorted experts (k * N,)."""
-    expert = torch.arange(num_experts, device=sorted_expert.device)
-    return torch.searchsorted(sorted_expert, expert, right=True)
+def demand(experts: Tensor, num_experts: int, real: Tensor | None = None) -> Tensor:
+    """How many assignments of real tokens want each expert, capacity or not.
+
+    Args:
+        experts: (N, k) chosen experts.
+        num_experts: E.
+        real: (N,) bool, False where a token is padding; None: all are real.
+
+    Returns:
+        (E,) int64.
+    """
+    counted = torch.ones_like(experts)
+    if real is not None:
+        counted = counted * real[:, None]
+    none = counted.new_zeros(num_experts)
+    return none.scatter_add(0, experts.flatten(), counted.flatten())
 
 
-def load_balance_loss(probabilities: Tensor, demand: Tensor, real: Tensor | None = None) -> Tensor:
+def load_balance_loss(probabilities: Tensor, wanted: Tensor, real: Tensor | None = None) -> Tensor:
     """E * sum_i f_i P_i: 1 where all experts get the same, E where one gets all.
 
     f_i is the share of the k * N assignments that went to expert i, P_i the mean probability that
@@ -115,14 +133,14 @@ def load_balance_loss(probabilities: Tensor, demand: Tensor, real: Tensor | None
 
     Args:
         probabilities: (N, E).
-        demand: (E,) assignments that wanted each expert.
+        wanted: (E,) assignments that want each expert, see `demand`.
         real: (N,) bool, False where a token is padding, which does not count.
 
     Returns:
         Scalar.
     """
-    share = demand.to(probabilities.dtype) / demand.sum().clamp(min=1)
-    return len(demand) * (share * _mean(probabilities, real)).sum()
+    share = wanted.to(probabilities.dtype) / wanted.sum().clamp(min=1)
+    return len(wanted) * (share * _mean(probabilities, real)).sum()
 
 
 def router_z_loss(logits: Tensor, real: Tensor | None = None) -> Tensor:

@@ -25,6 +25,40 @@ MASKED, REPLACED = 0.8, 0.1
 """Of the chosen tokens; the rest stays as it is."""
 
 
+def mask_tokens(
+    input_ids: Tensor,
+    ordinary: Tensor,
+    starts: Tensor,
+    draws: Tensor,
+    *,
+    mask_token_id: int,
+    replacements: Tensor,
+    fraction: float = 0.15,
+) -> tuple[Tensor, Tensor]:
+    """Choose tokens, hide most of them, and keep what they were as labels.
+
+    Args:
+        input_ids: (B, T) int64.
+        ordinary: (B, T) bool, tokens that may be chosen.
+        starts: (B, T) bool, ordinary tokens that begin a word: a word is chosen whole. Equal to
+            `ordinary` where every token is a word.
+        draws: (B, T, 3) uniform in [0, 1): the first decides whether a word is chosen, the second
+            what becomes of a chosen token, the third what replaces it.
+        mask_token_id: what `MASKED` of the chosen tokens become.
+        replacements: (R,) int64, what `REPLACED` of them are drawn from.
+        fraction: share of each row's words that is chosen, at least one.
+
+    Returns:
+        (B, T) ids with the chosen tokens hidden, and (B, T) labels, -100 where none is chosen.
+    """
+    where, kind, other = draws.unbind(2)
+    chosen = choose_words(where, starts, ordinary, fraction)
+    random_ids = replacements[(other * len(replacements)).long()]
+    changed = torch.where(kind < MASKED + REPLACED, random_ids, input_ids)
+    changed = torch.where(kind < MASKED, mask_token_id, changed)
+    return torch.where(chosen, changed, input_ids), torch.where(chosen, input_ids, IGNORED)
+
+
 class MaskedLM(Objective):
     """-sum log p(hidden token | the rest) over the chosen positions alone.
 
@@ -73,14 +107,17 @@ class MaskedLM(Objective):
         """(B, T) input ids with the chosen tokens hidden, and (B, T) labels, -100 elsewhere."""
         ids: Tensor = batch.input_ids
         device = ids.device
-        where, kind, other = self.draws.draw(len(ids), ids.shape[1], 3).to(device).unbind(2)
+        draws = self.draws.draw(len(ids), ids.shape[1], 3).to(device)
         ordinary = real_tokens(batch) & ~self.special.to(device)[ids]
-        starts = self._word_starts(ids, ordinary, getattr(batch, "document_ids", None))
-        chosen = choose_words(where, starts, ordinary, self.fraction)
-        random_ids = self.ordinary_ids.to(device)[(other * len(self.ordinary_ids)).long()]
-        changed = torch.where(kind < MASKED + REPLACED, random_ids, ids)
-        changed = torch.where(kind < MASKED, self.mask_token_id, changed)
-        return torch.where(chosen, changed, ids), torch.where(chosen, ids, IGNORED)
+        return mask_tokens(
+            ids,
+            ordinary,
+            self._word_starts(ids, ordinary, getattr(batch, "document_ids", None)),
+            draws,
+            mask_token_id=self.mask_token_id,
+            replacements=self.ordinary_ids.to(device),
+            fraction=self.fraction,
+        )
 
     def _word_starts(self, ids: Tensor, ordinary: Tensor, documents: Tensor | None) -> Tensor:
         """(B, T) bool: ordinary tokens that begin a word, a document, or follow a special one."""
