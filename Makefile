@@ -2,9 +2,11 @@
 #   make quickstart   install, then from text to a chat model that answers (make quickstart ARGS="budget=4m")
 #   make test         lint, types, the layer contract, the fast tests
 #   make test-slow    the slow tests and those that drive a browser (make browser installs Chromium)
+#   make labs         the labs' checks put to the test: wrong answers refused, right ones taken
+#                     (an hour or so; LABS="attention rope" for these alone, LABS_ARGS="--seeds 50")
 #   make docs         the documentation, in site/
 #   make bench        the benchmarks against peers (make bench BENCH_ARGS=--quick)
-.PHONY: quickstart test test-slow browser lint docs bench clean
+.PHONY: quickstart test test-slow browser lint labs docs bench clean
 .DEFAULT_GOAL := quickstart
 
 # The first of these that is Python 3.11 or newer; PYTHON=/path/to/python chooses another.
@@ -16,6 +18,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 PINS := pyproject.toml constraints.txt
 ARGS ?=
 BENCH_ARGS ?=
+LABS ?=
+LABS_ARGS ?=
 
 quickstart:
 	@test -e .venv/.base || printf '%s\n' \
@@ -40,6 +44,10 @@ lint: .venv/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+labs: .venv/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m lmwright.roadmap.gate $(LABS) $(LABS_ARGS) \
+		--solutions tests/roadmap/solutions --results benchmarks/results
 
 browser:
 	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
