@@ -22,12 +22,13 @@ def road_table() -> str:
     for stage in load_road().stages:
         number = "" if stage.id == "B" else f"{stage.id}. "
         lines += [f"### {number}{stage.title}", ""]
-        lines += ["| | topic | it works when | run it |", "|---|---|---|---|"]
+        lines += ["| | topic | it works when | run it | labs |", "|---|---|---|---|---|"]
         for topic in stage.topics:
             how = f"`{topic.how}`" if topic.how else "planned"
             works = topic.works + (f"<br>*So far: {topic.note}*" if topic.note else "")
             title = f"[{topic.title}]({topic.page})" if topic.page else topic.title
-            lines.append(f"| {topic.id} | {title} | {works} | {how} |")
+            labs = ", ".join(f"[{lab}](labs/{lab}.md)" for lab in topic.labs)
+            lines.append(f"| {topic.id} | {title} | {works} | {how} | {labs} |")
         lines.append("")
     return "\n".join(lines)
 
