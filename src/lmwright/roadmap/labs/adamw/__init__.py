@@ -1,0 +1,1 @@
+"""Lab: one step of AdamW."""

@@ -1,0 +1,1 @@
+"""Lab: scaled dot-product attention."""

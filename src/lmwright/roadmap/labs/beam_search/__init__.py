@@ -1,0 +1,1 @@
+"""Lab: the best continuation that several candidates at a time lead to."""

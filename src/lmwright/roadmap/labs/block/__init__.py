@@ -1,0 +1,1 @@
+"""Lab: the stream of residuals through a block."""

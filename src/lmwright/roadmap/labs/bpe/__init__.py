@@ -1,0 +1,1 @@
+"""Lab: byte-pair encoding, learned and applied."""

@@ -1,0 +1,1 @@
+"""Lab: cross-entropy of a large output layer, in pieces."""

@@ -1,0 +1,1 @@
+"""Lab: the loss of direct preference optimisation."""

@@ -1,0 +1,1 @@
+"""Lab: dropout and batch normalisation."""

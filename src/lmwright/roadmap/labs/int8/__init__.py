@@ -1,0 +1,1 @@
+"""Lab: rounding weights to eight bits."""

@@ -1,0 +1,1 @@
+"""Lab: who holds which block of the paged cache, and which prefixes are known."""

@@ -1,0 +1,1 @@
+"""Lab: what masked language modelling hides."""

@@ -1,0 +1,1 @@
+"""Lab: the router of a mixture of experts."""

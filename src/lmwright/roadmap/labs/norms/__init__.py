@@ -1,0 +1,1 @@
+"""Lab: normalisation by the root mean square."""

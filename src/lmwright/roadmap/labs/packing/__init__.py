@@ -1,0 +1,1 @@
+"""Lab: documents packed into rows."""

@@ -1,0 +1,1 @@
+"""Lab: exact match and F1 of answers."""

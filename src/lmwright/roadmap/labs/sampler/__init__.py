@@ -1,0 +1,1 @@
+"""Lab: from scores to the probabilities that a token is drawn from."""

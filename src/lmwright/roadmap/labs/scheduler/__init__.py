@@ -1,0 +1,1 @@
+"""Lab: how one pass is shared out among the requests that run."""

@@ -1,0 +1,1 @@
+"""Lab: an answer as server-sent events."""
