@@ -8,18 +8,22 @@ import pytest
 
 import lmwright
 from lmwright.core.errors import LmwrightError
+from lmwright.core.files import write_json
 from lmwright.pipeline.catalog import room_commands
 from lmwright.pipeline.recipe import recipe_names
+from lmwright.roadmap.lab import all_labs
+from lmwright.roadmap.states import topic_state
 from lmwright.roadmap.topics import (
     FinishedRun,
+    PartUsed,
     Topic,
     finished_runs,
     load_road,
     read_road,
-    state,
 )
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+RECIPES = REPOSITORY / "src" / "lmwright" / "recipes"
 ROADMAP = REPOSITORY.parent / "shared" / "ROADMAP.md"
 ROW = re.compile(r"\| (\S+) \| (.+?) \| (.*?) ?\|")
 
@@ -51,6 +55,27 @@ def test_a_topic_points_only_at_what_exists(topic):
     assert topic.command is None or topic.command.split()[1] in verbs()
 
 
+def test_every_lab_stands_at_its_topics_and_every_topics_lab_exists():
+    at = {lab: [] for topic in load_road().topics for lab in topic.labs}
+    for topic in load_road().topics:
+        for lab in topic.labs:
+            at[lab].append(topic.id)
+    assert at == {lab.id: sorted(lab.topics) for lab in all_labs().values()}
+
+
+def test_a_proof_asks_for_what_the_recipe_measures():
+    for topic in load_road().topics:
+        if topic.proof is None:
+            continue
+        steps = set(re.findall(r"- name: (\w+)", (RECIPES / f"{topic.recipe}.yaml").read_text()))
+        names = "|".join(steps | {"commonest_class"})
+        measured = rf"(({names})_accuracy|bits_per_byte_({names}))"
+        assert re.fullmatch(measured, topic.proof.metric)
+        assert topic.proof.baseline is None or re.fullmatch(measured, topic.proof.baseline)
+        page = (REPOSITORY / "docs" / topic.page).read_text()
+        assert re.search(rf"(\[|, |\| | to ){topic.proof.at_least:.3f}", page), topic.id
+
+
 def verbs() -> set[str]:
     """Names of the command line's verbs."""
     import typer
@@ -64,17 +89,18 @@ def verbs() -> set[str]:
 
 def test_a_planned_topic_says_so_and_a_ready_one_needs_no_excuse():
     for topic in load_road().topics:
-        assert (state(topic, []) == "planned") == (topic.how is None)
+        assert (topic_state(topic, []).word == "planned") == (topic.how is None)
         assert topic.how is None or topic.note is None
 
 
 def test_states_are_derived_from_recipes_and_finished_runs():
     topic = Topic(id="3.7", title="pre-training", works="it trains", recipe="pretraining")
-    assert state(topic, []) == "ready"
-    assert state(topic, [FinishedRun(name="mine", recipe="other")]) == "ready"
-    assert state(topic, [FinishedRun(name="mine", recipe="pretraining")]) == "ran here"
+    mine = FinishedRun(name="mine", recipe="pretraining")
+    assert topic_state(topic, []).word == "ready"
+    assert topic_state(topic, [FinishedRun(name="mine", recipe="other")]).word == "ready"
+    assert topic_state(topic, [mine]).word == "ran"
     planned = topic.model_copy(update={"recipe": None})
-    assert state(planned, [FinishedRun(name="mine", recipe="pretraining")]) == "planned"
+    assert topic_state(planned, [mine]).word == "planned"
 
 
 def test_only_runs_that_finished_count(tmp_path, monkeypatch):
@@ -107,6 +133,28 @@ def test_no_runs_folder_means_no_runs(tmp_path):
     assert finished_runs(tmp_path / "runs") == []
 
 
+def test_a_run_tells_which_parts_it_called(tmp_path):
+    target = "lmwright.models.layers.attention:attend"
+    (tmp_path / "mine").mkdir()
+    summary = '{"recipe": "quickstart", "status": "done", "calls_attention": 40}'
+    (tmp_path / "mine" / "summary.json").write_text(summary)
+    part = {"name": "attention", "target": target, "sha256": "ab"}
+    write_json(tmp_path / "mine" / "lineage.json", {"parts": [part, 3, {}]})
+
+    assert finished_runs(tmp_path)[0].parts == (PartUsed(target, "ab", 40),)
+
+    for torn in ('{"parts": [', "[]", '{"parts": {}}', "{}"):
+        (tmp_path / "mine" / "lineage.json").write_text(torn)
+        assert finished_runs(tmp_path)[0].parts == ()
+
+
+def test_what_a_topic_needs_is_followed_to_the_end():
+    road = load_road()
+    assert road.all_needs("3.4") == ["1.1", "1.3", "2.1", "2.4", "3.1"]
+    assert road.all_needs("1.1") == []
+    assert [topic.id for topic in road.leads_to("2.4")] == ["2.5", "3.4"]
+
+
 STAGE = 'stages: [{id: "1", title: a, topics: [%s]}]'
 
 
@@ -119,6 +167,18 @@ STAGE = 'stages: [{id: "1", title: a, topics: [%s]}]'
         (STAGE % '{id: "1.1", title: a, works: b, recipe: c, command: lmwright d}', "give one"),
         (STAGE % '{id: "1.1", title: a, works: b, command: rm}', "start with `lmwright`"),
         (STAGE % '{id: "1.1", title: a}', "works"),
+        (STAGE % '{id: "1.1", title: a, works: b, needs: ["7.7"]}', "needs 7.7, which is none"),
+        (STAGE % '{id: "1.1", title: a, works: b, needs: ["1.1"]}', "need each other"),
+        (
+            STAGE % '{id: "1.1", title: a, works: b, needs: ["1.2"]},'
+            '{id: "1.2", title: a, works: b, needs: ["1.1"]}',
+            "need each other",
+        ),
+        (
+            STAGE % '{id: "1.1", title: a, works: b, proof: {metric: m, better: higher,'
+            " at_least: 1, dataset: d, seconds: 1}}",
+            "no recipe",
+        ),
     ],
 )
 def test_a_wrong_topics_file_is_refused_with_the_place(text, said):
