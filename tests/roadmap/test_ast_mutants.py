@@ -130,6 +130,7 @@ def test_methods_of_a_class_and_what_they_call(module):
     assert mutants[34, "deleted"]().put(5) == 1
 
 
+@pytest.mark.slow
 def test_every_target_of_the_labs_can_be_mutated():
     from lmwright.roadmap.lab import all_labs
 

@@ -7,6 +7,7 @@ import platform
 import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -142,7 +143,8 @@ def _apart(name: str, seeds: int, quick: bool, solutions: Path | None) -> Findin
 def _limit() -> None:
     import torch  # noqa: F401  its own memory does not count
 
-    # What is printed is of no interest here, and may be much.
+    # What wrong answers print and warn of is of no interest here, and may be much.
+    warnings.simplefilter("ignore")
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     limit_this_process(Limits(_CPU_SECONDS, MEMORY_BYTES, output_bytes=1_000_000))

@@ -51,3 +51,17 @@ def test_rows_sum_to_one_each_by_its_own():
 def test_tiny_temperature():
     found = sampling_distribution(torch.tensor([[1.0, 2.0]]), [SamplingParams(temperature=1e-300)])
     assert found.tolist() == [[0.0, 1.0]]
+
+
+def test_temperature_comes_before_the_filters():
+    scores = torch.tensor([[0.5, 0.3, 0.2]]).log()  # at temperature 2: 0.415, 0.322, 0.263
+    found = sampling_distribution(scores, [SamplingParams(temperature=2.0, top_p=0.45)])
+    assert found[0].nonzero().flatten().tolist() == [0, 1]
+    scores = torch.tensor([[0.8, 0.2]]).log()
+    found = sampling_distribution(scores, [SamplingParams(temperature=2.0, min_p=0.4)])
+    assert found[0].nonzero().flatten().tolist() == [0, 1]
+
+
+def test_of_equals_the_lower_ids_are_kept():
+    found = sampling_distribution(torch.zeros(1, 4), [SamplingParams(temperature=1.0, top_p=0.5)])
+    assert found.tolist() == [[0.5, 0.5, 0, 0]]
