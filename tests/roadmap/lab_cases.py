@@ -73,7 +73,10 @@ def desk(tmp_path, monkeypatch, capsys) -> Desk:
     monkeypatch.chdir(work)
     monkeypatch.setenv("LMWRIGHT_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("LMWRIGHT_USE", raising=False)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    # Other tests, whose folders are called `mine` too, may have left theirs behind.
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if not Path(p, "mine").is_dir()])
+    for name in [n for n in sys.modules if n.partition(".")[0] == "mine"]:
+        monkeypatch.delitem(sys.modules, name)
 
     def lab(*arguments: str) -> Said:
         monkeypatch.setattr(sys, "argv", ["lmwright", "lab", *arguments])
