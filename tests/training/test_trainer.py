@@ -146,6 +146,18 @@ def test_keeps_the_best_weights(tmp_path):
     assert -abs(total) == pytest.approx(scores[best], abs=1e-5)
 
 
+def test_says_that_earlier_weights_are_kept(tmp_path):
+    trainer = make_trainer(tmp_path, steps=6)
+    evaluate = next(c for c in trainer.callbacks if isinstance(c, Evaluate))
+    evaluate.better = lambda found: -trainer.step
+    before = weights(trainer)
+    trainer.train()
+    assert torch.equal(weights(trainer), before)
+    assert evaluate.run.record.notes == [
+        "measured best before the first step of 6: those weights are kept"
+    ]
+
+
 def test_guard_stops_on_nan(tmp_path):
     trainer = make_trainer(tmp_path)
     with torch.no_grad():
