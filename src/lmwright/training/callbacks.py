@@ -244,7 +244,9 @@ class Evaluate(Callback):
     def on_end(self, trainer: "Trainer") -> None:
         if self.better is not None and self.best_step != trainer.step:
             load_weights(trainer.model, self._weights(self.best_step))
-            best = "before the first step" if self.best_step == 0 else f"after step {self.best_step}"
+            best = (
+                "before the first step" if self.best_step == 0 else f"after step {self.best_step}"
+            )
             self.run.note(f"measured best {best} of {trainer.step}: those weights are kept")
 
     def _weights(self, step: int) -> Path:
