@@ -8,6 +8,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 
+from tests.chromium import browser
+
+__all__ = ["browser"]
+
 
 @pytest.fixture(autouse=True)
 def runs_in_temporary_folder(tmp_path_factory, monkeypatch):

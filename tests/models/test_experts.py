@@ -1,72 +1,24 @@
 """Mixture of experts against the reference's blocks, the definition, and cases worked by hand."""
 
-import copy
-
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from lmwright.models.config import ExpertsConfig, TransformerConfig
+from lmwright.models.config import TransformerConfig
 from lmwright.models.layers import grouped
-from lmwright.models.layers.experts import Experts, auxiliary_losses
+from lmwright.models.layers.experts import auxiliary_losses
 from lmwright.models.layers.routing import (
     demand,
-    dispatch,
     load_balance_loss,
     route,
-    router_z_loss,
 )
 from lmwright.models.transformer import Decoder
-from tests.models.cases import fill, random_shape, relative
+from tests.models.cases import relative
+from tests.models.expert_layers import layer, planned, stream
 
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu", "relu2", "tanh")
-
-
-def experts_config(**values):
-    defaults = {
-        "num_experts": 5,
-        "num_experts_per_tok": 2,
-        "intermediate_size": 7,
-        "layers": (0,),
-    }
-    return ExpertsConfig(**defaults | values)
-
-
-def layer(seed=0, dtype=torch.float32, activation="silu", gated=True, hidden=6, **values):
-    """A layer with random weights, in training."""
-    shape = random_shape(
-        seed,
-        hidden_size=hidden,
-        num_hidden_layers=1,
-        activation=activation,
-        gated=gated,
-        experts=experts_config(**values),
-    )
-    return fill(Experts(TransformerConfig(**shape)), seed, std=0.5).to(dtype)
-
-
-def stream(rows, length, hidden=6, seed=1, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(rows, length, hidden, generator=generator, dtype=torch.float64).to(dtype)
-
-
-def planned(experts, x, mask=None):
-    """Tokens, routing and dispatch, as the layer makes them."""
-    tokens = x.reshape(-1, x.shape[-1])
-    values = experts.settings
-    real = None if mask is None else mask.reshape(-1)
-    routing = route(
-        experts.router_logits(tokens),
-        values.num_experts_per_tok,
-        values.normalize_weights,
-        values.capacity_factor,
-        real,
-    )
-    plan = dispatch(routing.experts, values.num_experts, routing.taken)
-    return tokens, routing, plan
 
 
 def gradients(output, tensors, seed=5):
@@ -292,108 +244,6 @@ def test_load_balance_is_the_reference_per_assignment(masked):
     # It counts per token, three times as many as there are assignments per assignment.
     expected = load_balancing_loss_func((logits,), 6, 3, mask) / 3
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-# --- the losses ---------------------------------------------------------------------------------
-
-
-def test_load_balance_spans_from_even_to_one_expert():
-    even = torch.full((8, 4), 0.25)
-    one = F.one_hot(torch.zeros(8, dtype=torch.long), 4).float()
-
-    assert load_balance_loss(even, torch.tensor([2, 2, 2, 2])).item() == pytest.approx(1.0)
-    assert load_balance_loss(one, torch.tensor([8, 0, 0, 0])).item() == pytest.approx(4.0)
-
-
-def test_z_loss_is_the_mean_square_of_the_normaliser():
-    logits = torch.tensor([[0.0, 0.0], [1.0, 1.0], [9.0, -9.0]])
-    real = torch.tensor([True, True, False])
-    log2 = torch.tensor(2.0).log().item()
-
-    found = router_z_loss(logits, real).item()
-
-    assert found == pytest.approx((log2**2 + (1 + log2) ** 2) / 2, rel=1e-6)
-
-
-def test_losses_sum_over_layers_and_know_their_coefficients():
-    values = {"load_balance_coefficient": 0.02, "z_coefficient": 0.003}
-    model = torch.nn.Sequential(layer(0, **values), torch.nn.Tanh(), layer(1, **values))
-    x = stream(2, 8)
-    model(x)
-
-    found = auxiliary_losses(model)
-
-    balance, z = 0.0, 0.0
-    for experts, y in ((model[0], x), (model[2], model[:2](x))):
-        _, routing, _ = planned(experts, y)
-        wanted = demand(routing.experts, experts.settings.num_experts)
-        balance += 0.02 * load_balance_loss(routing.probabilities, wanted)
-        z += 0.003 * router_z_loss(routing.logits)
-    assert found["load_balance_loss"].item() == pytest.approx(balance.item(), rel=1e-5)
-    assert found["router_z_loss"].item() == pytest.approx(z.item(), rel=1e-5)
-    assert found["dropped_assignments"].item() == 0.0
-    assert not found["expert_load_max"].requires_grad
-    assert 1.0 <= found["expert_load_max"].item() <= 5 / 2
-
-
-def test_only_training_with_experts_has_losses():
-    experts = layer()
-    assert auxiliary_losses(torch.nn.Linear(2, 2)) == {}
-    assert auxiliary_losses(experts) == {}
-
-    experts(stream(1, 4))
-    assert auxiliary_losses(experts)
-    experts.eval()(stream(1, 4))
-    assert auxiliary_losses(experts) == {}
-
-
-def test_a_layer_can_be_copied_after_a_step():
-    experts = layer()
-    experts(stream(1, 4))
-
-    twin = copy.deepcopy(experts)
-
-    assert torch.equal(twin(stream(1, 4)), experts(stream(1, 4)))
-
-
-# --- capacity -----------------------------------------------------------------------------------
-
-
-def test_capacity_by_hand():
-    """4 tokens, 2 choices of 3 experts, factor 0.75: each expert takes ceil(8 / 3 * 0.75) = 2."""
-    chosen = torch.tensor([[0, 1], [0, 2], [1, 0], [0, 1]])
-    logits = torch.zeros(4, 3).scatter(1, chosen, torch.tensor([[2.0, 1.0]]).expand(4, 2))
-
-    routing = route(logits, 2, normalize=True, capacity_factor=0.75)
-    plan = dispatch(routing.experts, 3, routing.taken)
-
-    # First choices come first: expert 0 takes those of tokens 0 and 1, not 3's; expert 1 that of
-    # token 2, then token 0's second choice, not 3's; expert 2 the second choice of token 1.
-    taken = [[True, True, True, False], [True, True, False, False]]
-    assert routing.taken.t().tolist() == taken
-    assert (plan.rows < plan.ends[-1]).tolist() == taken
-    assert plan.ends.tolist() == [2, 4, 5]
-    assert plan.order[:5].tolist() == [0, 1, 2, 4, 5]
-    assert demand(routing.experts, 3).tolist() == [4, 3, 1]
-
-
-def test_a_token_whose_experts_are_full_gets_nothing():
-    experts = layer(num_experts=4, num_experts_per_tok=2, capacity_factor=0.5)
-    x = stream(1, 1).expand(1, 8, 6)  # of eight equal tokens two find a place
-
-    output = experts(x)[0]
-
-    assert torch.equal(output[2:], torch.zeros(6, 6))
-    assert output[:2].abs().min() > 0
-    assert auxiliary_losses(experts)["dropped_assignments"].item() == pytest.approx(12 / 16)
-
-
-def test_a_generous_capacity_drops_nothing():
-    x = stream(2, 9)
-    free, roomy = layer(4), layer(4, capacity_factor=2.5)
-
-    assert torch.equal(free(x), roomy(x))
-    assert auxiliary_losses(roomy)["dropped_assignments"].item() == 0.0
 
 
 # --- promises -----------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import threading
 import time
 
@@ -12,37 +11,14 @@ from lmwright.roadmap.record import Record, road_file
 from lmwright.roadmap.server import HOST, make_server
 from lmwright.roadmap.verdicts import keep_verdict
 from lmwright.serving import options
+from tests.chromium import PHONE
 from tests.roadmap.road import check
 from tests.roadmap.test_server import WRONG
 
 pytestmark = pytest.mark.browser
 
-# No network but the server's: Chromium would otherwise talk to its maker at every start.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 DESK = {"viewport": {"width": 1280, "height": 860}}
-PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 FOCUSED = "document.activeElement.id"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = os.environ.get("LMWRIGHT_CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
-    if path is None:
-        assert not os.environ.get("CI"), "no browser: run `make browser`"
-        pytest.skip("no browser: run `make browser`")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

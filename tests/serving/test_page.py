@@ -1,46 +1,21 @@
 """The chat page in a real browser."""
 
-import os
 import re
-import shutil
 import threading
 from itertools import pairwise
 
 import pytest
 
 from lmwright.serving.keys import Keys
+from tests.chromium import PHONE
 
 pytestmark = pytest.mark.browser
 
-# No network but the server's: Chromium would otherwise talk to its maker at every start.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 ANSWER = "Return a copy of the string converted to uppercase ."
 
 
 def words(text: str) -> list[str]:
     return re.findall(r"\S+\s*|\s+", text)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = os.environ.get("LMWRIGHT_CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
-    if path is None:
-        assert not os.environ.get("CI"), "no browser: run `make browser`"
-        pytest.skip("no browser: run `make browser`")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

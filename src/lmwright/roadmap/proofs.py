@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +9,6 @@ from lmwright.core.errors import LmwrightError
 
 if TYPE_CHECKING:
     from lmwright.engine import LLM
-    from lmwright.models.config import TransformerConfig
-    from lmwright.models.transformer import Decoder
-    from lmwright.tokens.loader import TokenBatch
 
 
 def data_folder(name: str) -> Path:
@@ -87,100 +83,3 @@ def story_tokens() -> dict[str, Any]:
         "tokens": len(_STORY),
         "story": f"{PROMPT} {told.text[:100]}",
     }
-
-
-def shakespeare_loss(
-    config: "TransformerConfig", steps: int, *, rows: int = 16, learning_rate: float = 3e-3
-) -> dict[str, Any]:
-    """Train a small decoder on the bytes of tiny_shakespeare, and look at what it was not shown.
-
-    Fixed seed, steps, batches and one thread: the same number each time.
-
-    Args:
-        config: its vocabulary has 256 bytes; its rows are `max_position_embeddings` long.
-        steps: of AdamW.
-        rows: of a batch.
-        learning_rate: at its highest.
-
-    Returns:
-        `validation_loss_nats`: mean over 64 rows of the last tenth; `first_loss_nats`: before the
-        first step; `steps`.
-    """
-    from lmwright.models.transformer import Decoder
-    from lmwright.training import optimizers
-    from lmwright.training.budget import TrainingPlan
-    from lmwright.training.objectives.causal_lm import CausalLM
-    from lmwright.training.trainer import Trainer, deterministic
-
-    text = (data_folder("tiny_shakespeare") / "input.txt").read_bytes()
-    length, cut = config.max_position_embeddings, len(text) * 9 // 10
-    model = Decoder(config)
-    model.initialize(seed=0)
-    held_out = ByteRows(text[cut:], length, 64, seed=1)
-    made = optimizers.build(
-        model,
-        None,
-        name="adamw",
-        learning_rate=learning_rate,
-        matrix_learning_rate=learning_rate,
-        weight_decay=0.1,
-    )
-    with deterministic(threads=1):
-        first = held_out.loss(model)
-        data = ByteRows(text[:cut], length, rows, seed=0)
-        plan = TrainingPlan(steps, rows, threads=1)
-        Trainer(model, CausalLM(), data, made, plan, note=lambda line: None).train()
-        last = held_out.loss(model)
-    return {"validation_loss_nats": last, "first_loss_nats": first, "steps": steps}
-
-
-class ByteRows:
-    """Batches of rows cut from a text at random places; its bytes are the tokens.
-
-    Args:
-        text: bytes.
-        length: T.
-        rows: of a batch.
-        seed: of the places.
-    """
-
-    def __init__(self, text: bytes, length: int, rows: int, seed: int) -> None:
-        self.text, self.length, self.rows, self.seed = text, length, rows, seed
-
-    def __iter__(self) -> "Iterator[TokenBatch]":
-        import torch
-
-        from lmwright.tokens.loader import TokenBatch
-
-        generator = torch.Generator().manual_seed(self.seed)
-        whole = torch.frombuffer(bytearray(self.text), dtype=torch.uint8).long()
-        while True:
-            most = len(whole) - self.length
-            places = torch.randint(most, (self.rows, 1), generator=generator)
-            cut = whole[places + torch.arange(self.length + 1)]
-            yield TokenBatch(
-                input_ids=cut[:, :-1],
-                targets=cut[:, 1:],
-                document_ids=torch.ones(self.rows, self.length, dtype=torch.int32),
-                position_ids=torch.arange(self.length).repeat(self.rows, 1),
-            )
-
-    def loss(self, model: "Decoder") -> float:
-        """Nats per byte of the first batch, in evaluation."""
-        import torch
-
-        from lmwright.training.objectives.causal_lm import CausalLM
-
-        training = model.training
-        model.eval()
-        with torch.no_grad():
-            found = CausalLM().loss(model, next(iter(self)))
-        model.train(training)
-        return float(found.loss) / found.weight
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: no run that lasts seconds is continued."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `state_dict`."""

@@ -15,7 +15,7 @@ from torch import nn
 
 from lmwright.corpora import catalog
 from lmwright.models.classic_config import RecurrentConfig, TextCNNConfig
-from lmwright.models.config import HeadConfig, TransformerConfig
+from lmwright.models.config import ExpertsConfig, HeadConfig, TransformerConfig
 from lmwright.models.convolutional import TextCNN
 from lmwright.models.heads import MaskedLM as MaskedLanguageModel
 from lmwright.models.recurrent import RecurrentClassifier
@@ -77,14 +77,18 @@ class Words:
         return [self.ids.get(word, UNKNOWN) for word in text.split()]
 
 
-def character_model_nats(steps: int = 80) -> float:
+def character_model_nats(steps: int = 80, experts: ExpertsConfig | None = None) -> float:
     """Nats per byte of a small decoder on held-out speeches of Shakespeare.
 
     AdamW takes every step, so that both the loss's and the optimiser's part are called.
+
+    Args:
+        steps: of training.
+        experts: in place of feed-forwards, where given.
     """
     rows = catalog.rows(catalog.find("tiny_shakespeare"))
     packed = {split: _bytes_in_rows(rows[split]) for split in ("train", "validation")}
-    model = Decoder(TransformerConfig(vocab_size=256, **SMALL))
+    model = Decoder(TransformerConfig(vocab_size=256, experts=experts, **SMALL))
     model.initialize(seed=0)
     _train(model, CausalLM(), _batches(packed["train"]), steps, learning_rate=4e-3)
     return _held_out(model, CausalLM(), packed["validation"])

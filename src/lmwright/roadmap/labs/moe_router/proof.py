@@ -1,30 +1,19 @@
-"""A tiny mixture of experts learns tiny_shakespeare with the router in use."""
+"""A tiny mixture of experts learns Shakespeare's characters with the router in use."""
 
 from typing import Any
 
-from lmwright.models.config import ExpertsConfig, TransformerConfig
-from lmwright.roadmap.proofs import shakespeare_loss
+from lmwright.models.config import ExpertsConfig
+from lmwright.roadmap.training_proofs import character_model_nats
 
-SHAPE = TransformerConfig(
-    vocab_size=256,
-    hidden_size=48,
-    intermediate_size=96,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    head_dim=12,
-    max_position_embeddings=64,
-    experts=ExpertsConfig(
-        num_experts=4,
-        num_experts_per_tok=2,
-        intermediate_size=48,
-        capacity_factor=1.0,  # so that some tokens are refused, as in GShard
-        layers=(0, 1),
-    ),
+EXPERTS = ExpertsConfig(
+    num_experts=4,
+    num_experts_per_tok=2,
+    intermediate_size=64,
+    capacity_factor=1.0,  # so that some tokens are refused, as in GShard
+    layers=(0, 1),
 )
-STEPS = 60
 
 
 def measure() -> dict[str, Any]:
-    """Loss on held-out text after 60 steps, with what its experts had to refuse."""
-    return shakespeare_loss(SHAPE, STEPS)
+    """Nats per character on held-out speeches after a fixed number of steps."""
+    return {"validation_nats_per_character": character_model_nats(60, EXPERTS)}
