@@ -9,7 +9,7 @@ from pathlib import Path
 VOCABULARY = 9_196
 SMALL_VOCABULARY = 1_024
 """Of toys: learned in a second."""
-CONTEXT = 2_048
+CONTEXT = 8_192
 
 
 @dataclass(frozen=True)

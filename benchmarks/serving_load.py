@@ -7,11 +7,14 @@
 64 clients with questions and answers of mixed lengths, each waiting for its answer before it asks
 again (`lmwright bench serve`), on a random model of 12 layers x 768: int8 weights here, q8_0 there,
 float32 in transformers. Servers are started afresh for every round, one at a time. The soak watches
-the memory of all our processes. Extras: `bench`, `bench-llama`; LLAMA_SERVER may name a binary of
-llama.cpp's own server, which the Python package does not hold.
+the memory of all our processes; then eight answers are timed while prompts of 4,000 tokens arrive.
+Extras: `bench`, `bench-llama`; LLAMA_SERVER may name a binary of llama.cpp's own server, which the
+Python package does not hold.
 """
 
 import argparse
+import asyncio
+import json
 import statistics
 import tempfile
 from dataclasses import dataclass, field
@@ -21,9 +24,12 @@ from typing import Any
 from common import Report, Row, alternate
 from inference_models import MIDDLE, SMALL_VOCABULARY, TOY, VOCABULARY, Formats, write_folder
 from serving_servers import MemoryWatch, Server, growth, ours, peers, running
+from serving_stalls import stall_rows
 
 from lmwright.core.device import physical_cores
 from lmwright.core.duration import Duration
+from lmwright.serving.bench.client import first_model
+from lmwright.serving.bench.http import Endpoint
 from lmwright.serving.bench.load import Load
 from lmwright.serving.bench.measure import measure
 from lmwright.serving.bench.outcomes import Measured
@@ -44,6 +50,7 @@ class Plan:
         round_seconds, trial_seconds, soak_seconds: of each; no trials at 0.
         questions: lengths in characters.
         answers: lengths in tokens.
+        stall_clients, stall_seconds: beside long prompts.
     """
 
     clients: int = 64
@@ -53,6 +60,8 @@ class Plan:
     soak_seconds: float = 300.0
     questions: Span = field(default_factory=lambda: Span(60, 1_500))
     answers: Span = field(default_factory=lambda: Span(16, 192))
+    stall_clients: int = 8
+    stall_seconds: float = 15.0
 
 
 class Bench:
@@ -75,6 +84,19 @@ class Bench:
         with running(server, self._log(server)) as (url, process), MemoryWatch(process) as watch:
             measured = self.measured(url, server, self.plan.clients, self.plan.soak_seconds)
         return measured, watch.samples
+
+    def stalls(self, server: Server, vocabulary: int) -> list[Row]:
+        """How evenly answers go on while long prompts arrive."""
+        plan = self.plan
+        with running(server, self._log(server)) as (url, _):
+            model = asyncio.run(first_model(Endpoint.parse(url)))
+            return stall_rows(
+                url,
+                model,
+                vocabulary,
+                lambda: self.measured(url, server, plan.stall_clients, plan.stall_seconds),
+                3,
+            )
 
     def measured(self, url: str, server: Server, clients: int, seconds: float) -> Measured:
         """The load on a server that runs."""
@@ -199,6 +221,12 @@ def _ratios(above: list[float], below: list[float]) -> list[float]:
     return [a / max(b, 1e-9) for a, b in zip(above, below, strict=False)]
 
 
+def vocabulary_of(folder: Path) -> int:
+    """V of a model folder."""
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return int(config["vocab_size"])
+
+
 def compare(bench: Bench, formats: Formats, report: Report, *, check_soak: bool) -> list[Row]:
     """All rows."""
     plan, threads = bench.plan, physical_cores()
@@ -215,6 +243,8 @@ def compare(bench: Bench, formats: Formats, report: Report, *, check_soak: bool)
     found = alternate(everyone, plan.rounds, say=lambda line: None)
     rows = throughput_rows(found, mine.label, list(rivals))
     rows += latency_rows(found, mine.label, list(rivals))
+    if plan.stall_seconds:
+        rows += bench.stalls(mine, vocabulary_of(formats.folder))
     if check_soak:
         measured, samples = bench.soak(mine)
         rows += soundness_rows(measured, samples, plan)
@@ -251,7 +281,7 @@ def main() -> int:
 def _plan(options: argparse.Namespace) -> Plan:
     plan = Plan()
     if options.quick:
-        plan = Plan(8, 1, 2.0, 0.0, 5.0, Span(20, 100), Span(4, 16))
+        plan = Plan(8, 1, 2.0, 0.0, 5.0, Span(20, 100), Span(4, 16), 2, 2.0)
     elif options.check:
         plan = Plan(round_seconds=15.0, trial_seconds=6.0)
     plan.clients = options.clients or plan.clients

@@ -33,6 +33,8 @@ class RememberingRunner:
         poison: a token after which scores are NaN.
     """
 
+    own_threads = False
+
     def __init__(self, num_blocks, block_size, poison=None):
         self.num_blocks, self.block_size, self.poison = num_blocks, block_size, poison
         self.stored = [None] * (num_blocks * block_size)

@@ -312,7 +312,7 @@ def test_every_verb_of_a_lab_has_an_example(desk):
     from lmwright.roadmap.lab_commands import app
 
     verbs = {command.name for command in app.registered_commands}
-    assert len(verbs) == 11
+    assert len(verbs) == 12
     for verb in verbs:
         said = desk.lab(verb, "--help")
         assert said.code == 0

@@ -94,8 +94,10 @@ def test_a_proof_counts_where_it_held_called_the_part_and_the_file_had_passed():
 
 def test_only_ci_verifies():
     assert state(*BUILT).verified == ""
-    found = state(*BUILT, ("verify", {"lab": "alpha"}))
-    assert found.verified.startswith("2026-11-28")
+    facts = {"lab": "alpha", "spec": SPEC, "sha256": A, "seeds": [1], "passed": True, "by": "CI"}
+    assert state(*BUILT, ("verify", facts)).verified.startswith("2026-11-28")
+    for change in ({"by": ""}, {"passed": False}):
+        assert state(*BUILT, ("verify", facts | change)).verified == ""
 
 
 def test_a_state_that_rests_on_a_broken_chain_says_so():

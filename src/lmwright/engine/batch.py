@@ -43,6 +43,8 @@ class Runner(Protocol):
     """Positions of a block."""
     num_blocks: int
     """Blocks of the pool, numbered from 0."""
+    own_threads: bool
+    """Whether it computes on threads of its own, and not on PyTorch's."""
 
     def forward(self, batch: Batch) -> Tensor:
         """Store the keys and values of all N tokens, attend, and score what comes next.

@@ -2,8 +2,11 @@
 
 import logging
 import time
+from collections.abc import Iterator
 from collections.abc import Sequence as Items
+from contextlib import contextmanager, nullcontext
 
+import torch
 from torch import Tensor
 
 from lmwright.core.errors import LmwrightError
@@ -105,7 +108,8 @@ class Generation:
                 portion.sequence.joined = started
         batch, rows = lay_out(portions)
         logits = self.runner.forward(batch)
-        events += self._take(portions, rows, logits)
+        with _one_thread() if self.runner.own_threads else nullcontext():
+            events += self._take(portions, rows, logits)
         self._pace.observe(continued, read, time.monotonic() - started)
         return events
 
@@ -233,6 +237,21 @@ def _choose_together(
             result |= _choose_together([pair], logits)
         return result
     return {sequence: [choice] for (sequence, _), choice in zip(plain, choices, strict=True)}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """PyTorch works on this thread alone.
+
+    Its other threads go on waiting actively for about a millisecond after each operation that they
+    take part in, on cores that the runner's own threads need (16 sequences: a step 12.3 -> 11.6 ms).
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _score_prompt(portion: Portion, logits: Tensor) -> None:

@@ -59,6 +59,8 @@ class PortableRunner:
         why: why nothing faster runs the model, for the log.
     """
 
+    own_threads = False
+
     def __init__(
         self,
         model: Decoder,

@@ -127,7 +127,7 @@ def choose(logits: Tensor, states: Items[SamplingState]) -> list[Choice]:
         states: one per row.
     """
     scores = _adjusted(logits, states)
-    tokens = scores.argmax(dim=-1)
+    tokens = _highest(scores)
     sampled = [row for row, state in enumerate(states) if state.random is not None]
     probabilities = None
     if sampled:
@@ -252,6 +252,17 @@ def draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     # The product may round up to the total, where no token would be left.
     target = torch.minimum(uniforms * total, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(cumulative, target[:, None], right=True)[:, 0]
+
+
+def _highest(scores: Tensor) -> Tensor:
+    """(B,) the first of each row's highest scores, none of which is NaN.
+
+    On CPUs by NumPy: PyTorch's own `argmax` takes twenty times as long (16 x 9,196: 274 against 13
+    microseconds).
+    """
+    if scores.device.type == "cpu" and scores.dtype == torch.float32:
+        return torch.from_numpy(scores.detach().numpy().argmax(axis=-1))
+    return scores.argmax(dim=-1)
 
 
 def _adjusted(logits: Tensor, states: Items[SamplingState]) -> Tensor:

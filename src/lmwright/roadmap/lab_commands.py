@@ -257,6 +257,32 @@ def prove(name: Name, folder: Folder = MINE) -> None:
         raise typer.Exit(1)
 
 
+@app.command("verify")
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Labs; none: all you wrote.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Checks of each part.")] = 3,
+    folder: Folder = MINE,
+) -> None:
+    """Check all your parts again with fresh seeds, your twists and your tests too.
+
+    For continuous integration: exit 0 if all of it holds, else 1. Done there, it is written down
+    as verified, with the run to be looked up.
+
+    Examples:
+
+        lmwright lab verify
+
+        lmwright lab verify attention --seeds 20
+    """
+    from lmwright.roadmap.verifying import verify as verified
+    from lmwright.roadmap.workshop import Workshop
+
+    if not all(found.passed for found in verified(names or [], Workshop(folder), seeds)):
+        raise typer.Exit(1)
+
+
 @app.command("reset")
 def reset(name: Name, folder: Folder = MINE) -> None:
     """Begin a lab anew: your files move to FOLDER/.old, and the stub is written again.

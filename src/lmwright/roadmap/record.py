@@ -32,7 +32,7 @@ KINDS: Mapping[str, frozenset[str]] = {
     "prove": frozenset(
         {"lab", "sha256", "metric", "production", "yours", "band", "calls", "passed"}
     ),
-    "verify": frozenset({"lab"}),
+    "verify": frozenset({"lab", "spec", "sha256", "seeds", "passed", "by"}),
 }
 """What may be appended, and the fields that each kind must have."""
 

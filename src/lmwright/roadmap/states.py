@@ -213,7 +213,7 @@ def lab_state(
     found = evidence(counted)
     word, older = _word(counted, found, digest)
     used = tuple(run.name for run in runs if _calls(run, lab, found))
-    verified = [event.time for event in counted if event.kind == "verify"]
+    verified = [event.time for event in counted if _verifies(event)]
     checks = [event for event in counted if event.kind == "check"]
     return LabState(
         lab=lab.id,
@@ -294,6 +294,12 @@ def _proves(event: Event, found: Mapping[str, Evidence]) -> bool:
     calls, shown = event.fields.get("calls"), found.get(str(event.fields.get("sha256")))
     called = isinstance(calls, int) and calls > 0
     return called and event.fields.get("passed") is True and bool(shown and shown.specs)
+
+
+def _verifies(event: Event) -> bool:
+    """Whether continuous integration found that a part holds."""
+    passed = event.kind == "verify" and event.fields.get("passed") is True
+    return passed and bool(event.fields.get("by"))
 
 
 def _calls(run: FinishedRun, lab: Lab, found: Mapping[str, Evidence]) -> bool:

@@ -62,6 +62,14 @@ class Workshop:
         """Where the learner's own tests are written."""
         return self.folder / f"test_{lab.id}.py"
 
+    def has_part(self, lab: Lab) -> bool:
+        """Whether the part's file is there, and more than the stub."""
+        return _differs(self.file(lab), stub(lab))
+
+    def has_tests(self, lab: Lab) -> bool:
+        """Whether the learner has written tests of the part."""
+        return _differs(self.tests(lab), self._tests(lab))
+
     def start(self, lab: Lab) -> dict[Path, bool]:
         """Write what is not there yet.
 
@@ -116,6 +124,11 @@ class Workshop:
                 f"{name} is the name of another Python package",
                 hint="choose a name that is free, such as `mine`",
             )
+
+
+def _differs(path: Path, text: str) -> bool:
+    with disk_errors(path):
+        return path.exists() and path.read_bytes() != text.encode()
 
 
 def _belongs_to_another(name: str, folder: Path) -> bool:

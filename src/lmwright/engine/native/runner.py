@@ -46,6 +46,8 @@ class NativeRunner:
         NotCovered: if a layer is of a kind that the kernels do not know.
     """
 
+    own_threads = True
+
     def __init__(
         self,
         model: Decoder,

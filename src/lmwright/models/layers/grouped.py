@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lmwright.core.device import processor_name
 from lmwright.models.config import Activation
 from lmwright.models.layers.feed_forward import ACTIVATIONS
 
@@ -35,6 +36,8 @@ _BACKWARDS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 _GRAIN = 16
 """Rows; see `_segments`."""
+
+_MADE_BY_INTEL = "Intel" in processor_name()
 
 
 def grouped_feed_forward(
@@ -91,7 +94,7 @@ def _forward(
     *inward, down = weights
     output, kept = torch.empty_like(x), _kept(x, weights, trained)
     # All of one expert's products before the next one's: what is between them stays in the cache.
-    for expert, rows, count in _segments(ends, len(x)):
+    for expert, rows, count in _segments(ends, x):
         if not count:
             continue
         before = [
@@ -122,7 +125,7 @@ def _backward(
     *inward, down = weights
     grad_x = torch.empty_like(x)
     grad_weights = [torch.empty_like(weight) for weight in weights] if train_weights else []
-    for expert, rows, count in _segments(ends, len(x)):
+    for expert, rows, count in _segments(ends, x):
         if not count:
             for grad_weight in grad_weights:
                 grad_weight[expert].zero_()
@@ -141,16 +144,16 @@ def _backward(
     return [grad_x, *grad_weights]
 
 
-def _segments(ends: Tensor, total: int) -> Iterator[tuple[int, slice, int]]:
-    """Each expert, its rows rounded up to a multiple of `_GRAIN`, and how many are its own.
+def _segments(ends: Tensor, x: Tensor) -> Iterator[tuple[int, slice, int]]:
+    """Each expert, its rows rounded up to a multiple of a grain, and how many are its own.
 
-    A product's code is generated for its shape: rounded shapes come again, step after step. The
+    oneDNN generates a product's code for its shape: rounded shapes come again, step after step. The
     rows too many are those of the next expert, which comes later and overwrites them.
     """
-    start = 0
+    start, grain = 0, _GRAIN if x.dtype != torch.float32 or not _MADE_BY_INTEL else 1
     for expert, end in enumerate(ends.tolist()):  # waits for the device, once
         count = end - start
-        stop = end if count < _GRAIN else min(start + -(-count // _GRAIN) * _GRAIN, total)
+        stop = end if count < grain else min(start + -(-count // grain) * grain, len(x))
         yield expert, slice(start, stop), count
         start = end
 
@@ -168,11 +171,13 @@ def _product(left: Tensor, right: Tensor, out: Tensor | None = None, add: bool =
 
 
 def _onednn_is_faster(left: Tensor, right: Tensor) -> bool:
-    """Whether to go round `torch.mm`, which multiplies float32 by a library that favours Intel.
+    """Whether to go round `torch.mm`, which multiplies float32 by a library of Intel's own.
 
-    On two cores of an AMD Zen 5: 500 GFLOP/s against 220; bfloat16 goes to oneDNN anyhow.
+    On two cores of an AMD Zen 5: 500 GFLOP/s against 220; on a Xeon 0.88 of its speed. The maker
+    decides, not a measurement: a run that goes on must round as it did before. bfloat16 goes to
+    oneDNN anyhow.
     """
-    if left.dtype != torch.float32 or left.device.type != "cpu":
+    if _MADE_BY_INTEL or left.dtype != torch.float32 or left.device.type != "cpu":
         return False
     few = min(*left.shape, right.shape[1]) < _GRAIN  # where setting up costs more than it saves
     return not few and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]

@@ -44,10 +44,19 @@ void lmw_close_pool(void* pool) { delete static_cast<Pool*>(pool); }
 
 // x (rows, columns) -> values and scales (rows, columns / 32).
 void lmw_quantize(const float* x, int rows, int columns, int8_t* values, float* scales) {
-    Buffer<int32_t> offsets;
-    offsets.reserve(size_t(rows) * columns / GROUP);
-    const Quantized to = {values, scales, offsets.data(), columns, columns / GROUP, 128};
-    for (int row = 0; row < rows; ++row) quantize_row(x + long(row) * columns, to, row);
+    Input input;
+    input.reserve(rows, columns);
+    LinearWeights reader = {};
+    reader.columns = columns;
+    reader.format = INT8_GROUPS;
+    const Quantized to = input.for_layer(reader).quantized;
+    for (int row = 0; row < rows; ++row) {
+        quantize_row(x + long(row) * columns, to, row);
+        for (int group = 0; group < to.groups; ++group, values += GROUP, ++scales) {
+            std::memcpy(values, to.values + to.place(row, group) * GROUP, GROUP);
+            *scales = to.scales[to.place(row, group)];
+        }
+    }
 }
 
 // out (rows, weights.rows) = x (rows, weights.columns) times weights; `times` in a row.

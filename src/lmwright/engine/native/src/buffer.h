@@ -38,15 +38,16 @@ class Input {
 public:
     void reserve(size_t rows, size_t columns) {
         floats_.reserve(rows * (columns + PADDING));
-        values_.reserve(rows * columns);
-        scales_.reserve(rows * ((columns + GROUP - 1) / GROUP));
-        offsets_.reserve(rows * ((columns + GROUP - 1) / GROUP));
+        const size_t bands = (rows + BAND - 1) / BAND, groups = (columns + GROUP - 1) / GROUP;
+        values_.reserve(bands * BAND * groups * GROUP);
+        scales_.reserve(bands * BAND * groups);
+        offsets_.reserve(bands * BAND * groups);
     }
     Rows for_layer(const LinearWeights& reader) const {
         const long columns = reader.columns;
         const int offset = reader.format == INT4_GROUPS ? 8 : 128;
         return {floats_.data(), columns + PADDING,
-                {values_.data(), scales_.data(), offsets_.data(), columns, columns / GROUP, offset}};
+                {values_.data(), scales_.data(), offsets_.data(), columns / GROUP, offset}};
     }
     float* row(const LinearWeights& reader, long row) {
         return floats_.data() + row * (reader.columns + PADDING);

@@ -1,14 +1,13 @@
 #include "linear.h"
 
+#include <algorithm>
+
 #include "activation.h"
 #include "pool.h"
 
 namespace lmw {
 
 namespace {
-
-// Rows that are taken through all panels before the next: so many of them, quantised, stay in L2.
-constexpr int ROWS_AT_ONCE = 240;
 
 using Tile = void (*)(const LinearWeights&, const Rows&, int, int, int, int, float*);
 
@@ -68,17 +67,19 @@ void linear(const LinearWeights& weights, const Rows& x, int rows, const Destina
     // Two panels at a time, unless that would leave some threads much more work than others.
     const int unit = to.fate == ACTIVATE_GATE || panels >= 8 * threads ? 2 : 1;
     const Share share((panels + unit - 1) / unit, thread, threads);
-    alignas(64) float products[12 * TILE];
-    static_assert(FLOAT_ROWS <= 12 && INTEGER_ROWS <= 12, "a tile must fit into `products`");
+    alignas(64) float products[BAND * TILE];
+    static_assert(FLOAT_ROWS <= BAND && INTEGER_ROWS <= BAND, "a tile must fit into `products`");
     for (int begin = 0; begin < rows; begin += ROWS_AT_ONCE) {
         const int here = rows - begin < ROWS_AT_ONCE ? rows - begin : ROWS_AT_ONCE;
-        const bool together = here <= most_of_two;
+        const bool together = (integers && most == most_of_two) || here <= most_of_two;
         const int tiles = (here + most - 1) / most;
         for (int u = share.first; u < share.last; ++u) {
             const int panel = u * unit, width = panels - panel < unit ? panels - panel : unit;
             for (int t = 0; t < tiles; ++t) {
-                const Share part(here, t, tiles);
-                const int row = begin + part.first, count = part.last - part.first;
+                const Share even(here, t, tiles);
+                const int first = integers ? t * most : even.first;
+                const int row = begin + first;
+                const int count = integers ? std::min(most, here - first) : even.last - first;
                 if (together) {
                     tile(weights, x, row, count, panel, width, products);
                 } else {

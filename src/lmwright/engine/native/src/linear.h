@@ -55,10 +55,13 @@ void int8_tile(const LinearWeights&, const Rows& x, int row, int count, int pane
 void int4_tile(const LinearWeights&, const Rows& x, int row, int count, int panel, int panels,
                float* tile);
 
+// Rows that are taken through all panels before the next: so many of them, quantised, stay in L2.
+constexpr int ROWS_AT_ONCE = 10 * BAND;
+
 // Rows that one call of the above takes at most, and at most for two panels at once.
 constexpr int FLOAT_ROWS = LANES == 16 ? 12 : 3;
-constexpr int INTEGER_ROWS = LANES == 16 ? 6 : 3;
+constexpr int INTEGER_ROWS = BAND;  // beginning at a band's first
 constexpr int FLOAT_ROWS_OF_TWO = LANES == 16 ? 6 : 1;
-constexpr int INTEGER_ROWS_OF_TWO = LANES == 16 ? 2 : 1;
+constexpr int INTEGER_ROWS_OF_TWO = LANES == 16 ? BAND : 1;
 
 }  // namespace lmw

@@ -23,81 +23,153 @@ struct IntegerPanel {
     }
 };
 
+// Rows whose multiplication takes so little time that nothing needs to be fetched ahead of it.
+constexpr int FEW = 2;
+// Groups that weights are fetched ahead of their use, and lines that each part of a tile fetches.
+constexpr int AHEAD = 4, LINES = GROUP / 4;
+
+// The sums (ROWS rows, PANELS panels) of the tile += the products of a group of columns.
+//
+// The sums lie in the first-level cache, since one group's integers take all registers there are.
+// So all rows of a tile go through a group before the next one: weights are read from memory once,
+// and as they are multiplied those that come `ahead` are fetched, a line at a time. Fetched at once
+// they would fill the few places that wait for memory, and the processor would wait with them; what
+// it fetches by itself ends with each page. (16 rows x 82k panels: 6.3 -> 4.9 ms, memory's 3.2.)
 template <class Panel, int PANELS, int ROWS>
-void multiply_integers(const LinearWeights& w, const Rows& x, int row, int panel, float* tile) {
+inline __attribute__((always_inline)) void add_group(const uint8_t* weights, const uint8_t* ahead,
+                                                     long size, const Quantized& x, long place,
+                                                     float* sums) {
     constexpr int VECTORS = PANELS * PARTS, LINE = PANEL * 4;
-    const long groups = x.quantized.groups, size = groups * Panel::BYTES;
-    const uint8_t* weights = static_cast<const uint8_t*>(w.values) + panel * size;
-    const int8_t* values = x.quantized.values + row * x.quantized.columns;
-    const float* scales = x.quantized.scales + row * groups;
-    const int32_t* offsets = x.quantized.offsets + row * groups;
-    f32v sums[ROWS][VECTORS] = {};
-    for (long g = 0; g < groups; ++g, weights += Panel::BYTES, values += GROUP) {
-        i32v dots[ROWS][VECTORS];
-        for (int r = 0; r < ROWS; ++r) {
-            const int32_t start = Panel::starts_at_offset ? offsets[r * groups + g] : 0;
-            for (int i = 0; i < VECTORS; ++i) dots[r][i] = broadcast(start);
-        }
+    const int8_t* values = x.values + place * GROUP;
+    const float* scales = x.scales + place;
+    const int32_t* offsets = x.offsets + place;
+    i32v dots[ROWS][VECTORS];
+#pragma GCC unroll 12
+    for (int r = 0; r < ROWS; ++r) {
+        const i32v start = Panel::starts_at_offset ? broadcast(offsets[r]) : i32v{};
 #pragma GCC unroll 8
-        for (int k = 0; k < GROUP / 4 / Panel::QUADS; ++k) {
-            i32v loaded[VECTORS];
+        for (int i = 0; i < VECTORS; ++i) dots[r][i] = start;
+    }
 #pragma GCC unroll 8
-            for (int i = 0; i < VECTORS; ++i) {
-                const long at = i / PARTS * size + k * LINE + i % PARTS * sizeof(i32v);
-                loaded[i] = load<i32v>(weights + at);
+    for (int k = 0; k < GROUP / 4 / Panel::QUADS; ++k) {
+        // The fetch stays between the products before and behind it, as if it changed them.
+        if constexpr (ROWS > FEW) __asm__("" : "+r"(ahead), "+v"(dots[0][0]));
+        for (int p = 0; ROWS > FEW && p < PANELS; ++p) {
+            for (int i = 0; i < Panel::QUADS; ++i) {
+                __builtin_prefetch(ahead + p * size + (k * Panel::QUADS + i) * 64, 0, 2);
             }
+        }
+        i32v loaded[VECTORS];
+#pragma GCC unroll 8
+        for (int i = 0; i < VECTORS; ++i) {
+            const long at = i / PARTS * size + k * LINE + i % PARTS * sizeof(i32v);
+            loaded[i] = load<i32v>(weights + at);
+        }
 #pragma GCC unroll 2
-            for (int quad = 0; quad < Panel::QUADS; ++quad) {
-                const int column = (k * Panel::QUADS + quad) * 4;
+        for (int quad = 0; quad < Panel::QUADS; ++quad) {
+            const int column = (k * Panel::QUADS + quad) * 4;
+#pragma GCC unroll 12
+            for (int r = 0; r < ROWS; ++r) {
+                const i32v four = broadcast(load<int32_t>(values + r * GROUP + column));
 #pragma GCC unroll 8
-                for (int r = 0; r < ROWS; ++r) {
-                    const i32v four =
-                        broadcast(load<int32_t>(values + r * x.quantized.columns + column));
-#pragma GCC unroll 8
-                    for (int i = 0; i < VECTORS; ++i) {
-                        dots[r][i] = Panel::dot(dots[r][i], loaded[i], quad, four);
-                    }
+                for (int i = 0; i < VECTORS; ++i) {
+                    dots[r][i] = Panel::dot(dots[r][i], loaded[i], quad, four);
                 }
             }
         }
-#pragma GCC unroll 8
-        for (int i = 0; i < VECTORS; ++i) {
-            f32v weight_scale = {};
-            if (Panel::scaled) {
-                const uint8_t* stored = weights + i / PARTS * size + Panel::SCALES;
-                weight_scale = load_fp16((const uint16_t*)stored + i % PARTS * LANES);
-            }
-            for (int r = 0; r < ROWS; ++r) {
-                const f32v scale = broadcast(scales[r * groups + g]);
-                sums[r][i] = fma(to_float(dots[r][i]), Panel::scaled ? scale * weight_scale : scale,
-                                 sums[r][i]);
-            }
-        }
     }
+#pragma GCC unroll 8
     for (int i = 0; i < VECTORS; ++i) {
-        const int at = panel * PANEL + i * LANES;
-        const f32v scale = Panel::scaled ? broadcast(w.factor) : load(w.row_scales + at);
-        const f32v bias = w.bias ? load(w.bias + at) : f32v{};
+        f32v weight_scale = {};
+        if (Panel::scaled) {
+            const uint8_t* stored = weights + i / PARTS * size + Panel::SCALES;
+            weight_scale = load_fp16((const uint16_t*)stored + i % PARTS * LANES);
+        }
+#pragma GCC unroll 12
         for (int r = 0; r < ROWS; ++r) {
-            store(tile + r * TILE + i * LANES, fma(sums[r][i], scale, bias));
+            const f32v scale = broadcast(scales[r]);
+            float* sum = sums + r * TILE + i * LANES;
+            store(sum, fma(to_float(dots[r][i]), Panel::scaled ? scale * weight_scale : scale,
+                           load(sum)));
         }
     }
 }
 
-// Choose the instance for `count` rows.
+// The same for some groups. Only for few rows the loop is one with what it does: of a long body the
+// compiler would mix the steps, and run out of registers.
 template <class Panel, int PANELS, int ROWS>
-void choose_rows(const LinearWeights& w, const Rows& x, int row, int count, int panel, float* tile) {
-    if constexpr (ROWS > 1) {
-        if (count < ROWS) return choose_rows<Panel, PANELS, ROWS - 1>(w, x, row, count, panel, tile);
+__attribute__((noinline)) void add_one(const uint8_t* weights, const uint8_t* ahead, long size,
+                                       const Quantized& x, long place, float* sums) {
+    add_group<Panel, PANELS, ROWS>(weights, ahead, size, x, place, sums);
+}
+
+template <class Panel, int PANELS, int ROWS>
+void add_groups(const uint8_t* weights, const uint8_t* ahead, long size, const Quantized& x,
+                long place, long groups, float* sums) {
+    for (; groups > 0; --groups, weights += Panel::BYTES, ahead += Panel::BYTES, place += BAND) {
+        if constexpr (ROWS <= FEW) {
+            add_group<Panel, PANELS, ROWS>(weights, ahead, size, x, place, sums);
+        } else {
+            add_one<Panel, PANELS, ROWS>(weights, ahead, size, x, place, sums);
+        }
     }
-    multiply_integers<Panel, PANELS, ROWS>(w, x, row, panel, tile);
+}
+
+// `add_groups` for `count` rows, at most ROWS.
+template <class Panel, int PANELS, int ROWS>
+void choose_rows(int count, const uint8_t* weights, const uint8_t* ahead, long size,
+                 const Quantized& x, long place, long groups, float* sums) {
+    if constexpr (ROWS > 1) {
+        if (count < ROWS) {
+            return choose_rows<Panel, PANELS, ROWS - 1>(count, weights, ahead, size, x, place,
+                                                        groups, sums);
+        }
+    }
+    add_groups<Panel, PANELS, ROWS>(weights, ahead, size, x, place, groups, sums);
+}
+
+template <class Panel, int PANELS>
+void multiply_integers(const LinearWeights& w, const Quantized& x, int row, int count, int panel,
+                       float* tile) {
+    // Rows for whose integers of one group there are registers.
+    constexpr int ROWS = LANES == 16 ? (PANELS == 2 ? 6 : 12) : (PANELS == 2 ? 1 : 3);
+    const long size = x.groups * Panel::BYTES;
+    const uint8_t* weights = static_cast<const uint8_t*>(w.values) + panel * size;
+    const int parts = (count + ROWS - 1) / ROWS;
+    const bool fresh = row % ROWS_AT_ONCE == 0;
+    // A single part goes through all groups by itself.
+    const long step = parts == 1 ? x.groups : 1;
+    for (int r = 0; r < count; ++r) std::memset(tile + r * TILE, 0, PANELS * PANEL * sizeof(float));
+    for (long group = 0; group < x.groups; group += step, weights += step * Panel::BYTES) {
+        // Behind the end of these panels are those that come next.
+        const long later = group + AHEAD < x.groups ? AHEAD : (PANELS - 1) * x.groups + AHEAD;
+        for (int part = 0; part < parts; ++part) {
+            const int first = count * part / parts, last = count * (part + 1) / parts;
+            // Each part fetches its share of lines, and only the first band of rows any.
+            const bool fetches = fresh && part * LINES * 64 < Panel::BYTES;
+            const uint8_t* ahead =
+                fetches ? weights + later * Panel::BYTES + part * LINES * 64 : weights;
+            choose_rows<Panel, PANELS, ROWS>(last - first, weights, ahead, size, x,
+                                             x.place(row, group) + first, step,
+                                             tile + first * TILE);
+        }
+    }
+    for (int i = 0; i < PANELS * PANEL; i += LANES) {
+        const int at = panel * PANEL + i;
+        const f32v scale = Panel::scaled ? broadcast(w.factor) : load(w.row_scales + at);
+        const f32v bias = w.bias ? load(w.bias + at) : f32v{};
+        for (int r = 0; r < count; ++r) {
+            float* sum = tile + r * TILE + i;
+            store(sum, fma(load(sum), scale, bias));
+        }
+    }
 }
 
 template <class Panel>
 void integer_tile(const LinearWeights& w, const Rows& x, int row, int count, int panel, int panels,
                   float* tile) {
-    if (panels == 2) return choose_rows<Panel, 2, INTEGER_ROWS_OF_TWO>(w, x, row, count, panel, tile);
-    choose_rows<Panel, 1, INTEGER_ROWS>(w, x, row, count, panel, tile);
+    if (panels == 2) return multiply_integers<Panel, 2>(w, x.quantized, row, count, panel, tile);
+    multiply_integers<Panel, 1>(w, x.quantized, row, count, panel, tile);
 }
 
 }  // namespace lmw

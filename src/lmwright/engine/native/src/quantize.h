@@ -7,13 +7,20 @@
 namespace lmw {
 
 constexpr int GROUP = 32;
+// Rows that a tile takes through the weights together. They lie together, group by group, so that
+// a tile reads one stream and its rows are a constant apart.
+constexpr int BAND = 24;
 
 struct Quantized {
-    int8_t* values;     // (rows, columns)
-    float* scales;      // (rows, columns / 32)
-    int32_t* offsets;   // (rows, columns / 32): -weight_offset * sum of the group's values
-    long columns, groups;
+    int8_t* values;     // (rows / 24, columns / 32, 24, 32)
+    float* scales;      // (rows / 24, columns / 32, 24)
+    int32_t* offsets;   // the same: -weight_offset * sum of the group's values
+    long groups;        // columns / 32
     int weight_offset;  // of the weights that these meet: 128, or 8 for weights of 4 bits
+
+    long place(long row, long group) const {
+        return (row / BAND * groups + group) * BAND + row % BAND;
+    }
 };
 
 // 32 floats -> group `group` of row `row`.
@@ -24,7 +31,8 @@ inline void quantize_group(const float* x, const Quantized& to, long row, long g
     // So small a group counts as zeros: 127 over its largest could be infinite.
     const float inverse = most > 1e-30f ? 127.0f / most : 0.0f;
     const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest whole number
-    int8_t* values = to.values + row * to.columns + group * GROUP;
+    const long place = to.place(row, group);
+    int8_t* values = to.values + place * GROUP;
     i32v total = {};
     for (int i = 0; i < GROUP; i += LANES) {
         const f32v shifted = load(x + i) * inverse + magic;
@@ -33,8 +41,8 @@ inline void quantize_group(const float* x, const Quantized& to, long row, long g
         const i8v narrow = __builtin_convertvector(whole, i8v);
         std::memcpy(values + i, &narrow, sizeof narrow);
     }
-    to.scales[row * to.groups + group] = most / 127.0f;
-    to.offsets[row * to.groups + group] = -to.weight_offset * sum(total);
+    to.scales[place] = most / 127.0f;
+    to.offsets[place] = -to.weight_offset * sum(total);
 }
 
 inline void quantize_row(const float* x, const Quantized& to, long row) {
