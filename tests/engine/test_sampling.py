@@ -14,6 +14,7 @@ from lmwright.engine.sampling import (
     draw,
     sampling_distribution,
     score,
+    sound,
 )
 
 DRAWS = 20_000
@@ -272,3 +273,25 @@ def test_the_ends_of_the_unit_interval_draw_possible_tokens():
     ends = torch.tensor([0.0, math.nextafter(1.0, 0.0), 0.3], dtype=torch.float64)
 
     assert draw(probabilities, ends).tolist() == [1, 3, 3]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_rows_without_a_highest_number_are_told(dtype):
+    nothing, infinite = float("-inf"), float("inf")
+    rows = [
+        [1.0, nothing, 3.0],
+        [1.0, float("nan"), 3.0],
+        [nothing, nothing, nothing],
+        [1.0, infinite, nothing],
+        [0.0, 0.0, 0.0],
+    ]
+    logits = torch.tensor(rows, dtype=dtype)
+    assert sound(logits) == [True, False, False, False, True]
+    assert sound(logits[:0]) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_of_equal_scores_the_first_is_the_highest(dtype):
+    scores = torch.tensor([[0.0, 2.0, 2.0, 1.0], [5.0, 5.0, 5.0, 5.0]], dtype=dtype)
+    states = [SamplingState(SamplingParams(temperature=0), [0])] * 2
+    assert [choice.token_id for choice in choose(scores, states)] == [1, 0]

@@ -145,8 +145,7 @@ class Generation:
     def _take(self, portions: Items[Portion], rows: Items[Rows], logits: Tensor) -> list[Event]:
         """Choose the next tokens, hand them over, and let finished sequences go."""
         pairs = list(zip(portions, rows, strict=True))
-        # The maximum is NaN if any is; a row of -inf alone has no distribution either.
-        finite = logits.amax(dim=-1).isfinite().tolist() if len(logits) else []
+        finite = sampling.sound(logits)
         healthy = [all(finite[own.scored]) and all(finite[own.chosen]) for _, own in pairs]
         choosing = [pair for pair, ok in zip(pairs, healthy, strict=True) if ok and pair[0].chooses]
         chosen = choose_next(choosing, logits)
@@ -156,7 +155,8 @@ class Generation:
             if not ok:
                 events.append(_failed(sequence, "the model's scores are not finite numbers"))
             else:
-                _score_prompt(portion, logits[own.scored])
+                if own.scored.stop > own.scored.start:
+                    _score_prompt(portion, logits[own.scored])
                 if portion.chooses:
                     events += self._hand_over(portion, chosen[sequence])
             self.scheduler.commit(portion)
@@ -225,7 +225,7 @@ def _choose_together(
     if not plain:
         return {}
     rows = [row for _, row in plain]
-    own = logits if rows == list(range(len(logits))) else logits[rows]
+    own = logits if rows == list(range(logits.shape[0])) else logits[rows]
     try:
         choices = sampling.choose(own, [sequence.state for sequence, _ in plain])
     except Exception as error:  # noqa: BLE001  told by whoever hands over
@@ -244,7 +244,7 @@ def _one_thread() -> Iterator[None]:
     """PyTorch works on this thread alone.
 
     Its other threads go on waiting actively for about a millisecond after each operation that they
-    take part in, on cores that the runner's own threads need (16 sequences: a step 12.3 -> 11.6 ms).
+    take part in, on cores that the runner's own need (16 sequences: a step 12.3 -> 11.6 ms).
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -256,8 +256,6 @@ def _one_thread() -> Iterator[None]:
 
 def _score_prompt(portion: Portion, logits: Tensor) -> None:
     """Note how likely the model found the prompt's tokens, as far as these logits tell."""
-    if not len(logits):
-        return
     sequence, first = portion.sequence, len(portion.sequence.prompt_logprobs) + 1
     tokens = sequence.prompt_ids[first : first + len(logits)]
     scores = sampling.score(logits, tokens, sequence.params.top_logprobs)

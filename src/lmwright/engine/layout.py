@@ -1,16 +1,17 @@
 """From what the scheduler planned to the tensors of one pass."""
 
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from lmwright.engine.batch import Batch
 from lmwright.engine.scheduler import Portion
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """Which rows of a pass's logits belong to a portion."""
 
     scored: slice
@@ -37,20 +38,29 @@ def lay_out(portions: Items[Portion]) -> tuple[Batch, list[Rows]]:
         wanted += [first + place for place in (*scored, *chosen)]
         rows.append(Rows(slice(here, here + len(scored)), slice(here + len(scored), len(wanted))))
     adapters = tuple(portion.sequence.params.adapter for portion in portions)
-    tables = [portion.sequence.blocks for portion in portions]
-    width = max(map(len, tables))
     batch = Batch(
-        token_ids=torch.tensor(token_ids),
-        positions=torch.tensor(positions),
-        query_starts=torch.tensor(starts, dtype=torch.int32),
-        context_lengths=torch.tensor([portion.end for portion in portions], dtype=torch.int32),
-        block_tables=torch.tensor(
-            [[*table, *[0] * (width - len(table))] for table in tables], dtype=torch.int32
-        ),
-        logit_rows=torch.tensor(wanted, dtype=torch.int64),
+        token_ids=_tensor(token_ids, np.int64),
+        positions=_tensor(positions, np.int64),
+        query_starts=_tensor(starts, np.int32),
+        context_lengths=_tensor([portion.end for portion in portions], np.int32),
+        block_tables=_tables([portion.sequence.blocks for portion in portions]),
+        logit_rows=_tensor(wanted, np.int64),
         adapters=adapters if any(adapters) else None,
     )
     return batch, rows
+
+
+def _tensor(numbers: list[int], dtype: type[np.integer[Any]]) -> Tensor:
+    """By way of NumPy, in a third of the time that PyTorch takes for a list."""
+    return torch.from_numpy(np.array(numbers, dtype))
+
+
+def _tables(tables: list[list[int]]) -> Tensor:
+    """(B, W) int32, filled up with 0."""
+    filled = np.zeros((len(tables), max(map(len, tables))), np.int32)
+    for row, table in zip(filled, tables, strict=True):
+        row[: len(table)] = table
+    return torch.from_numpy(filled)
 
 
 def _wanted(portion: Portion) -> tuple[range, range]:

@@ -6,7 +6,7 @@ How many tokens each brings to a pass is `planning`'s to say.
 import itertools
 from bisect import insort
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lmwright.engine import planning
 from lmwright.engine.blocks import BlockPool
@@ -14,8 +14,7 @@ from lmwright.engine.planning import Load
 from lmwright.engine.sequence import Sequence
 
 
-@dataclass(frozen=True)
-class Portion:
+class Portion(NamedTuple):
     """What one sequence brings to a pass: its next tokens."""
 
     sequence: Sequence

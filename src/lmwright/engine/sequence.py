@@ -1,8 +1,7 @@
 """One request on its way: prompt, tokens so far, text so far, its blocks, why it ended."""
 
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from lmwright.engine.blocks import block_hash, root_hash
 from lmwright.engine.params import SamplingParams
@@ -22,8 +21,7 @@ PromptLogprob = tuple[int, float, Top]
 """A token of the prompt, its natural log-probability, and the likeliest tokens in its place."""
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """What one step did to one request; the last event of a request has a finish reason."""
 
     request_id: int

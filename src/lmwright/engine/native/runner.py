@@ -84,11 +84,12 @@ class NativeRunner:
     def forward(self, batch: Batch) -> Tensor:
         """(L, V) float32 logits; see `Runner.forward`. One call at a time."""
         assert not any(batch.adapters or ()), "the kernels have no adapters"
+        tokens, wanted = batch.token_ids.shape[0], batch.logit_rows.shape[0]
         check_ids(batch.token_ids, self.config)
         if self.config.positions in ("learned", "sinusoidal"):
             check_positions(batch.positions + self.config.position_offset, self.config)
-        logits = torch.empty(len(batch.logit_rows), self.config.vocab_size)
-        if not len(batch.token_ids):
+        logits = torch.empty(wanted, self.config.vocab_size)
+        if not tokens:
             return logits
         call = Pass(
             token_ids=_address(batch.token_ids, torch.int64),
@@ -98,10 +99,10 @@ class NativeRunner:
             block_tables=_address(batch.block_tables, torch.int32),
             logit_rows=_address(batch.logit_rows, torch.int64),
             logits=logits.data_ptr(),
-            tokens=len(batch.token_ids),
-            sequences=len(batch.context_lengths),
+            tokens=tokens,
+            sequences=batch.context_lengths.shape[0],
             table_width=batch.block_tables.shape[1],
-            num_logits=len(batch.logit_rows),
+            num_logits=wanted,
         )
         self._angles.point(call, int(batch.context_lengths.max()))
         if self._library.functions.lmw_pass(self._step, ctypes.byref(call)):
