@@ -93,7 +93,8 @@ def verify(names: list[str], shop: Workshop, seeds: int) -> list[Verification]:
             f"{shown_path(shop.folder)} has no part to check",
             hint="`lmwright lab start NAME` begins one; --folder names another folder",
         )
-    by, record, done = continuous_integration(), Record.open(), []
+    by, record = continuous_integration(), Record.open()
+    done: list[Verification] = []
     for lab in labs:
         with console().status(f"{lab.id} ({len(done) + 1} of {len(labs)})"):
             found = _verified(lab, shop, tuple(fresh_seed() for _ in range(seeds)))
