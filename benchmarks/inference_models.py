@@ -100,6 +100,12 @@ class Formats:
         self._scratch = Path(tempfile.mkdtemp(prefix="inference-", dir=folder.parent))
         self._made: dict[str, Path] = {}
 
+    @property
+    def vocabulary(self) -> int:
+        """V of the model."""
+        config = json.loads((self.folder / "config.json").read_text())
+        return int(config["vocab_size"])
+
     def gguf(self, kind: str) -> Path:
         """A GGUF file; `kind` is one of f32, q8_0, q4_0."""
         from gguf_file import write_llama

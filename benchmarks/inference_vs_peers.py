@@ -13,7 +13,6 @@ Extras: `bench` (transformers, ctranslate2, openvino-genai), `bench-llama` (llam
 """
 
 import argparse
-import json
 import multiprocessing
 import statistics
 import subprocess
@@ -93,11 +92,9 @@ def works(shape: Shape, *, toy: bool) -> list[Work]:
 def contenders(formats: Formats, bits: int, threads: int) -> list[Spec]:
     """Ours first, then the peers that have a format of so many bits."""
 
-    vocabulary = json.loads((formats.folder / "config.json").read_text())["vocab_size"]
-
     def spec(engine: str, path: Callable[[], Path], **options: str) -> Spec | None:
         try:
-            return Spec(engine, path(), vocabulary, threads, options)
+            return Spec(engine, path(), formats.vocabulary, threads, options)
         except Exception as error:  # noqa: BLE001 - a converter that fails makes its peer absent
             print(f"  {engine}: absent, the model was not converted: {error}")
             return None

@@ -6,15 +6,15 @@
 
 64 clients with questions and answers of mixed lengths, each waiting for its answer before it asks
 again (`lmwright bench serve`), on a random model of 12 layers x 768: int8 weights here, q8_0 there,
-float32 in transformers. Servers are started afresh for every round, one at a time. The soak watches
-the memory of all our processes; then eight answers are timed while prompts of 4,000 tokens arrive.
+float32 in transformers. Servers are started afresh for every round, one at a time. Then
+eight answers are timed while prompts of 4,000 tokens arrive, and a soak watches the memory of all
+our processes.
 Extras: `bench`, `bench-llama`; LLAMA_SERVER may name a binary of llama.cpp's own server, which the
 Python package does not hold.
 """
 
 import argparse
 import asyncio
-import json
 import statistics
 import tempfile
 from dataclasses import dataclass, field
@@ -221,12 +221,6 @@ def _ratios(above: list[float], below: list[float]) -> list[float]:
     return [a / max(b, 1e-9) for a, b in zip(above, below, strict=False)]
 
 
-def vocabulary_of(folder: Path) -> int:
-    """V of a model folder."""
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    return int(config["vocab_size"])
-
-
 def compare(bench: Bench, formats: Formats, report: Report, *, check_soak: bool) -> list[Row]:
     """All rows."""
     plan, threads = bench.plan, physical_cores()
@@ -244,7 +238,7 @@ def compare(bench: Bench, formats: Formats, report: Report, *, check_soak: bool)
     rows = throughput_rows(found, mine.label, list(rivals))
     rows += latency_rows(found, mine.label, list(rivals))
     if plan.stall_seconds:
-        rows += bench.stalls(mine, vocabulary_of(formats.folder))
+        rows += bench.stalls(mine, formats.vocabulary)
     if check_soak:
         measured, samples = bench.soak(mine)
         rows += soundness_rows(measured, samples, plan)

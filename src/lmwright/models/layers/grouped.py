@@ -150,7 +150,8 @@ def _segments(ends: Tensor, x: Tensor) -> Iterator[tuple[int, slice, int]]:
     oneDNN generates a product's code for its shape: rounded shapes come again, step after step. The
     rows too many are those of the next expert, which comes later and overwrites them.
     """
-    start, grain = 0, _GRAIN if x.dtype != torch.float32 or not _MADE_BY_INTEL else 1
+    grain = 1 if _MADE_BY_INTEL and x.dtype == torch.float32 else _GRAIN
+    start = 0
     for expert, end in enumerate(ends.tolist()):  # waits for the device, once
         count = end - start
         stop = end if count < grain else min(start + -(-count // grain) * grain, len(x))

@@ -71,7 +71,7 @@ void linear(const LinearWeights& weights, const Rows& x, int rows, const Destina
     static_assert(FLOAT_ROWS <= BAND && INTEGER_ROWS <= BAND, "a tile must fit into `products`");
     for (int begin = 0; begin < rows; begin += ROWS_AT_ONCE) {
         const int here = rows - begin < ROWS_AT_ONCE ? rows - begin : ROWS_AT_ONCE;
-        const bool together = (integers && most == most_of_two) || here <= most_of_two;
+        const bool together = std::min(here, most) <= most_of_two;
         const int tiles = (here + most - 1) / most;
         for (int u = share.first; u < share.last; ++u) {
             const int panel = u * unit, width = panels - panel < unit ? panels - panel : unit;

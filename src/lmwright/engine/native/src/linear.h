@@ -60,7 +60,7 @@ constexpr int ROWS_AT_ONCE = 10 * BAND;
 
 // Rows that one call of the above takes at most, and at most for two panels at once.
 constexpr int FLOAT_ROWS = LANES == 16 ? 12 : 3;
-constexpr int INTEGER_ROWS = BAND;  // beginning at a band's first
+constexpr int INTEGER_ROWS = LANES == 16 ? BAND : 3;  // a band, or an equal part of one
 constexpr int FLOAT_ROWS_OF_TWO = LANES == 16 ? 6 : 1;
 constexpr int INTEGER_ROWS_OF_TWO = LANES == 16 ? BAND : 1;
 

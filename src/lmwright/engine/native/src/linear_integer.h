@@ -23,8 +23,9 @@ struct IntegerPanel {
     }
 };
 
-// Rows whose multiplication takes so little time that nothing needs to be fetched ahead of it.
-constexpr int FEW = 2;
+// Rows for which nothing needs to be fetched ahead: their products take little time beside reading,
+// or, without VNNI, so much that nobody waits for memory.
+constexpr int FEW = LANES == 16 ? 2 : 3;
 // Groups that weights are fetched ahead of their use, and lines that each part of a tile fetches.
 constexpr int AHEAD = 4, LINES = GROUP / 4;
 
@@ -45,7 +46,7 @@ inline __attribute__((always_inline)) void add_group(const uint8_t* weights, con
     const float* scales = x.scales + place;
     const int32_t* offsets = x.offsets + place;
     i32v dots[ROWS][VECTORS];
-#pragma GCC unroll 12
+#pragma GCC unroll 8
     for (int r = 0; r < ROWS; ++r) {
         const i32v start = Panel::starts_at_offset ? broadcast(offsets[r]) : i32v{};
 #pragma GCC unroll 8
@@ -69,7 +70,7 @@ inline __attribute__((always_inline)) void add_group(const uint8_t* weights, con
 #pragma GCC unroll 2
         for (int quad = 0; quad < Panel::QUADS; ++quad) {
             const int column = (k * Panel::QUADS + quad) * 4;
-#pragma GCC unroll 12
+#pragma GCC unroll 8
             for (int r = 0; r < ROWS; ++r) {
                 const i32v four = broadcast(load<int32_t>(values + r * GROUP + column));
 #pragma GCC unroll 8
@@ -86,7 +87,7 @@ inline __attribute__((always_inline)) void add_group(const uint8_t* weights, con
             const uint8_t* stored = weights + i / PARTS * size + Panel::SCALES;
             weight_scale = load_fp16((const uint16_t*)stored + i % PARTS * LANES);
         }
-#pragma GCC unroll 12
+#pragma GCC unroll 8
         for (int r = 0; r < ROWS; ++r) {
             const f32v scale = broadcast(scales[r]);
             float* sum = sums + r * TILE + i * LANES;
@@ -133,7 +134,7 @@ template <class Panel, int PANELS>
 void multiply_integers(const LinearWeights& w, const Quantized& x, int row, int count, int panel,
                        float* tile) {
     // Rows for whose integers of one group there are registers.
-    constexpr int ROWS = LANES == 16 ? (PANELS == 2 ? 6 : 12) : (PANELS == 2 ? 1 : 3);
+    constexpr int ROWS = LANES == 16 ? 6 : (PANELS == 2 ? 1 : 3);
     const long size = x.groups * Panel::BYTES;
     const uint8_t* weights = static_cast<const uint8_t*>(w.values) + panel * size;
     const int parts = (count + ROWS - 1) / ROWS;
