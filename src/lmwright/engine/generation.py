@@ -2,9 +2,10 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -97,7 +98,7 @@ class Generation:
         """
         events, self._ended = self._ended, []
         self._propose()
-        portions = self.scheduler.plan(self._pace.prompt_tokens) if paced else self.scheduler.plan()
+        portions = self.scheduler.plan(self._paced()) if paced else self.scheduler.plan()
         if not portions:
             return events
         continued = sum(p.sequence.remaining == 1 for p in portions)
@@ -130,6 +131,11 @@ class Generation:
             prompt_tokens=self._prompt_tokens,
             generation_tokens=self._generation_tokens,
         )
+
+    def _paced(self) -> Callable[[int], int | None]:
+        """Most tokens of prompts, by how many answers a pass continues."""
+        reading = sum(sequence.remaining > 1 for sequence in self.scheduler.running)
+        return partial(self._pace.prompt_tokens, waiting=reading + len(self.scheduler.waiting))
 
     def _propose(self) -> None:
         """Give sequences that are being continued drafts, never more than they may still write."""
