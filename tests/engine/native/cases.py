@@ -95,6 +95,8 @@ FAMILIES: dict[str, dict[str, object]] = {
         "layer_types": ("sliding_attention", "full_attention", "sliding_attention"),
     },
     "no_positions": {"positions": "none", "activation": "relu2", "gated": False},
+    # Groups of 128 in 8 bits, except behind the activation.
+    "wide": {"hidden_size": 256, "intermediate_size": 384, "head_dim": 64},
     "odd_widths": {"hidden_size": 72, "intermediate_size": 100, "activation": "tanh"},
 }
 
@@ -109,7 +111,8 @@ def build(family: str = "llama", seed: int = 0, **changes: object) -> Decoder:
         for weight in model.parameters():
             noise = torch.randn(weight.shape, generator=generator)
             centre = 0.0 if config.norm_plus_one else 1.0
-            weight.copy_(centre + 0.2 * noise if weight.dim() == 1 else 0.12 * noise)
+            narrow = 0.96 / config.hidden_size**0.5
+            weight.copy_(centre + 0.2 * noise if weight.dim() == 1 else narrow * noise)
     return model.eval()
 
 

@@ -42,15 +42,18 @@ def test_float_weights(kernels, rows, dtype):
     assert relative(ours.double(), expected) <= 2e-6
 
 
-@pytest.mark.parametrize(("bits", "group"), [(8, 32), (8, None), (4, 32)])
+@pytest.mark.parametrize(
+    ("bits", "grid", "group"),
+    [(8, 32, 32), (8, None, 32), (4, 32, 32), (8, 128, 128), (8, None, 128)],
+)
 @pytest.mark.parametrize("rows", ROWS)
-def test_integer_weights_equal_the_twin(kernels, rows, bits, group):
-    weight, bias, x = random(301, 96), random(301, seed=1), random(rows, 96, seed=2)
-    values, scale = quantize_rows(weight, Grid(bits, group))
+def test_integer_weights_equal_the_twin(kernels, rows, bits, grid, group):
+    weight, bias, x = random(301, 3 * group), random(301, seed=1), random(rows, 3 * group, seed=2)
+    values, scale = quantize_rows(weight, Grid(bits, grid))
 
-    ours = multiply(kernels, pack(Source(values, scale, bits, bias)), x)
+    ours = multiply(kernels, pack(Source(values, scale, bits, bias, group)), x)
 
-    activations = twin.quantize_activations(x)
+    activations = twin.quantize_activations(x, group)
     assert relative(ours, twin.product(*activations, values, scale, bias)) <= 1e-5
 
 
@@ -71,6 +74,10 @@ def test_the_edges_of_the_grids_do_not_saturate(kernels):
     x = torch.full((3, 64), 5.0)
     x[1] = -5.0
 
+    wide, many = values.repeat(1, 2), x.repeat(1, 2)
+    expected = many @ wide.float().T
+    packed = pack(Source(wide, torch.ones(64, 1), group=128))
+    assert relative(multiply(kernels, packed, many), expected) <= 1e-5
     for packed, edge in (
         (pack(Source(values, torch.ones(64, 1))), values),
         (pack(Source(values >> 4, torch.ones(64, 2), 4)), values >> 4),
@@ -79,15 +86,18 @@ def test_the_edges_of_the_grids_do_not_saturate(kernels):
         assert relative(multiply(kernels, packed, x), expected) <= 1e-5
 
 
-def test_activations_are_rounded_as_the_twin_rounds(kernels):
-    x = random(7, 128) * torch.logspace(-8, 8, 7)[:, None]
+@pytest.mark.parametrize("group", [32, 128])
+def test_activations_are_rounded_as_the_twin_rounds(kernels, group):
+    x = random(7, 256) * torch.logspace(-8, 8, 7)[:, None]
     x[3, 32:64] = 0.0
-    x[4, :32] = 1e-36
-    values, scales = torch.empty(7, 128, dtype=torch.int8), torch.empty(7, 4)
+    x[4, :128] = 1e-36
+    values, scales = torch.empty(7, 256, dtype=torch.int8), torch.empty(7, 256 // group)
 
-    kernels.functions.lmw_quantize(x.data_ptr(), 7, 128, values.data_ptr(), scales.data_ptr())
+    kernels.functions.lmw_quantize(
+        x.data_ptr(), 7, 256, group, values.data_ptr(), scales.data_ptr()
+    )
 
-    expected, expected_scales = twin.quantize_activations(x)
+    expected, expected_scales = twin.quantize_activations(x, group)
     assert torch.equal(values, expected)
     torch.testing.assert_close(scales, expected_scales, rtol=1e-6, atol=0)
 

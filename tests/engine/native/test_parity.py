@@ -69,7 +69,7 @@ def test_a_bf16_model_stays_in_bf16_and_is_computed_in_fp32():
 
 @pytest.mark.parametrize("instruction_set", SETS)
 @pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "gemma2"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "gemma2", "wide"])
 def test_quantised_weights_give_the_twins_logits(family, bits, instruction_set):
     model, sequences = build(family), prompts([37, 20])
     runner = open_native(model, weights=f"int{bits}", kv="fp32", instruction_set=instruction_set)

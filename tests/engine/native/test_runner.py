@@ -63,7 +63,7 @@ def test_a_strange_layer_is_not_covered():
     model = build()
     model.layers[1].self_attn.o_proj = Adapted(64, 64)
 
-    with pytest.raises(native.NotCovered, match=r"layers\.1 is a Adapted"):
+    with pytest.raises(native.NotCovered, match=r"layers\.1\.o_proj is a Adapted"):
         native.open_runner(model, num_blocks=4, block_size=16)
 
 
@@ -73,11 +73,12 @@ def test_rows_that_do_not_divide_into_groups_are_not_covered_by_integers():
 
 
 @pytest.mark.parametrize(("bits", "group", "name"), [
-    (8, None, "int8 by row"), (8, 32, "int8 in groups"), (4, 32, "int4 in groups"),
-    (4, None, "int4 in groups"), (8, 64, "int8 in groups"),
+    (8, None, "int8 by row"), (8, 32, "int8 in groups of 32,"), (4, 32, "int4 in groups of 32,"),
+    (4, None, "int4 in groups of 32,"), (8, 64, "int8 in groups of 32,"),
+    (8, 128, "int8 in groups of 32 and 128,"),
 ])  # fmt: skip
 def test_a_quantised_model_keeps_its_integers(bits, group, name):
-    model, (ids,) = build(hidden_size=64, intermediate_size=128), prompts([30])
+    model, (ids,) = build("wide"), prompts([30])
     for block in model.layers:
         for parent in (block.self_attn, block.mlp):
             for child, layer in list(parent.named_children()):

@@ -17,7 +17,7 @@ def instruction_set(request):
 
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_whatever_the_number_of_rows(weights, instruction_set):
-    model = build("llama", intermediate_size=160)
+    model = build("wide", intermediate_size=160)
     options = {"weights": weights, "instruction_set": instruction_set}
     histories = prompts([9 + 3 * i for i in range(8)])
     last = prompts([1] * 8, seed=1)
@@ -49,7 +49,7 @@ def test_whatever_the_length_of_the_chunk(weights, instruction_set):
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "wide"])
 def test_whatever_the_number_of_threads(family, weights, instruction_set):
     model, sequences = build(family), prompts([37, 1, 20, 2])
     options = {"weights": weights, "instruction_set": instruction_set}

@@ -93,7 +93,9 @@ class Entry:
         if room < 0:
             log.info("packed weights are larger than %s allows: not kept", LIMIT)
             return
-        shapes = json.dumps({n: (p.format, p.rows, p.columns, p.factor) for n, p in layers.items()})
+        shapes = json.dumps(
+            {n: (p.format, p.rows, p.columns, p.factor, p.group) for n, p in layers.items()}
+        )
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +192,13 @@ def _save(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]
 
 
 def _opened(
-    name: str, stored: Mapping[str, Tensor], kind: int, rows: int, columns: int, factor: float
+    name: str,
+    stored: Mapping[str, Tensor],
+    kind: int,
+    rows: int,
+    columns: int,
+    factor: float,
+    group: int,
 ) -> Packed:
     """A layer as it lies in the file."""
     values, scales, bias = (
@@ -199,7 +207,7 @@ def _opened(
         for part in (stored.get(f"{name}.{what}") for what in ("values", "scales", "bias"))
     )
     assert values is not None, "the checksum covers it"
-    return Packed(Format(kind), rows, columns, values, scales, bias, factor)
+    return Packed(Format(kind), rows, columns, values, scales, bias, factor, group)
 
 
 def _make_room(folder: Path, most: int) -> None:

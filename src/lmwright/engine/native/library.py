@@ -30,6 +30,7 @@ class LinearWeights(Structure):
         ("rows", c_int),
         ("columns", c_int),
         ("format", c_int),
+        ("group", c_int),
     )
 
 
@@ -135,7 +136,7 @@ _SIGNATURES = {
     "lmw_pass": (c_int, [c_void_p, POINTER(Pass)]),
     "lmw_open_pool": (c_void_p, [c_int]),
     "lmw_close_pool": (None, [c_void_p]),
-    "lmw_quantize": (None, [c_void_p, c_int, c_int, c_void_p, c_void_p]),
+    "lmw_quantize": (None, [c_void_p, c_int, c_int, c_int, c_void_p, c_void_p]),
     "lmw_linear": (None, [c_void_p, POINTER(LinearWeights), c_void_p, c_int, c_void_p, c_int]),
     "lmw_read": (c_float, [c_void_p, c_void_p, c_long]),
 }

@@ -11,7 +11,8 @@ from lmwright.compression.linear import QuantizedLinear
 from lmwright.compression.rounding import Grid, quantize_rows
 from lmwright.engine.native import NotCovered, Weights
 from lmwright.engine.native.library import Format, Layer, LinearWeights, Model, NormWeights
-from lmwright.engine.native.pack import GROUP, Packed, Source, join, pack, pack_gated
+from lmwright.engine.native.pack import GROUP, WIDE_GROUP, Packed, Source, join, pack, pack_gated
+from lmwright.engine.native.twin import group_size
 from lmwright.models.config import Activation, TransformerConfig
 from lmwright.models.layers.attention import Attention
 from lmwright.models.layers.block import Block
@@ -87,13 +88,14 @@ class NativeModel:
         layer.key_norm = self._norm(attention.k_norm)
         layer.qkv = self._pack(f"{name}.qkv", lambda: self._heads(name, attention))
         layer.output = self._pack(
-            f"{name}.o_proj", lambda: pack(self._source(name, attention.o_proj))
+            f"{name}.o_proj", lambda: pack(self._source(f"{name}.o_proj", attention.o_proj))
         )
         gated = feed_forward.gate_proj is not None
         up = f"{name}.gate_up" if gated else f"{name}.up_proj"
         layer.up = self._pack(up, lambda: self._up(name, feed_forward))
         layer.down = self._pack(
-            f"{name}.down_proj", lambda: pack(self._source(name, feed_forward.down_proj))
+            f"{name}.down_proj",
+            lambda: pack(self._source(f"{name}.down_proj", feed_forward.down_proj)),
         )
         layer.window = window or 0
         local = window is not None and config.rope_local_theta is not None
@@ -229,10 +231,11 @@ def _converted(name: str, weight: Tensor, bias: Tensor | None, wanted: Weights) 
     """Floats as they are wanted: kept, converted, or quantised in groups."""
     if wanted in ("int8", "int4"):
         bits = 8 if wanted == "int8" else 4
-        grid = Grid(bits, GROUP)
+        group = group_size(name, weight.shape[1], bits)
+        grid = Grid(bits, group)
         if not grid.fits(weight.shape[1]):
             raise NotCovered(f"{name} has rows of {weight.shape[1]}, no whole groups of {GROUP}")
-        return Source(*quantize_rows(weight, grid), bits, bias)
+        return Source(*quantize_rows(weight, grid), bits, bias, group)
     if wanted == "bf16" or (wanted == "as_stored" and weight.dtype == torch.bfloat16):
         return Source(weight.bfloat16(), bias=bias)
     return Source(weight.float(), bias=bias)
@@ -243,6 +246,9 @@ def _stored_integers(name: str, layer: QuantizedLinear, bias: Tensor | None) -> 
     columns, scale = layer.in_features, layer.weight_scale.float()
     if columns % GROUP:
         raise NotCovered(f"{name} has rows of {columns}, no whole groups of {GROUP}")
+    group = group_size(name, columns, layer.bits)
     if layer.group_size is not None or layer.bits == 4:
-        scale = scale.repeat_interleave(columns // GROUP // scale.shape[1], 1)
-    return Source(layer.weight, scale, layer.bits, bias)
+        group = min(group, layer.group_size or GROUP)
+        group = group if group == WIDE_GROUP else GROUP  # the kernels have none of 64
+        scale = scale.repeat_interleave(columns // group // scale.shape[1], 1)
+    return Source(layer.weight, scale, layer.bits, bias, group)

@@ -12,7 +12,7 @@ from lmwright.engine.native.library import Format, LinearWeights
 
 PANEL = 32
 """Output rows that lie together."""
-GROUP = 32
+GROUP, WIDE_GROUP = 32, 128
 """Columns that share a scale."""
 _HUGE = 2**21  # bytes of a huge page; smaller weights gain nothing from them
 
@@ -28,6 +28,7 @@ class Packed:
     row_scales: Tensor | None = None
     bias: Tensor | None = None
     factor: float = 1.0
+    group: int = GROUP
     weights: LinearWeights = field(init=False)
 
     def __post_init__(self) -> None:
@@ -39,6 +40,7 @@ class Packed:
             self.rows,
             self.columns,
             self.format,
+            self.group,
         )
 
     @property
@@ -53,15 +55,18 @@ class Source:
 
     Args:
         weight: (N, K), float32, bfloat16 or int8.
-        scale: (N, G) float32 of integers: G = K / 32, or 1; else None.
+        scale: (N, G) float32 of integers: G = K / group, or 1; else None.
         bits: of integers.
         bias: (N,) or None.
+        group: columns that share a scale of the activations, and of weights with G > 1: 32 or, of
+            8 bits, 128.
     """
 
     weight: Tensor
     scale: Tensor | None = None
     bits: int = 8
     bias: Tensor | None = None
+    group: int = GROUP
 
     @property
     def format(self) -> Format:
@@ -82,10 +87,12 @@ def pack_gated(gate: Source, up: Source) -> Packed:
     """Pack two layers of one shape so that their panels take turns."""
     assert gate.format == up.format, "the caller compares formats"
     assert gate.weight.shape == up.weight.shape, "gate and up are of one shape"
+    assert gate.group == up.group, "gate and up read the same input"
     joined = Source(
         torch.cat((gate.weight, up.weight)),
         None if gate.scale is None or up.scale is None else torch.cat((gate.scale, up.scale)),
         gate.bits,
+        group=gate.group,
     )
     return _packed(joined, [gate, up])
 
@@ -99,6 +106,7 @@ def join(parts: list[Source]) -> Source:
         torch.cat(scales) if scales else None,
         parts[0].bits,
         torch.cat(biases) if biases else None,
+        parts[0].group,
     )
 
 
@@ -139,7 +147,7 @@ def _packed(whole: Source, parts: list[Source]) -> Packed:
     if any(part.bias is not None for part in parts):
         biases = [torch.zeros(len(p.weight)) if p.bias is None else p.bias.float() for p in parts]
         bias = _taking_turns([_padded(b).view(-1, PANEL) for b in biases])
-    return Packed(kind, rows, columns, home, row_scales, bias, factor)
+    return Packed(kind, rows, columns, home, row_scales, bias, factor, whole.group)
 
 
 def _taking_turns(panels: list[Tensor]) -> Tensor:
@@ -168,18 +176,19 @@ def _panels(source: Source, kind: Format, factor: float) -> Tensor:
     if kind == Format.BF16:
         halves = weight.view(torch.int16).view(-1, 2, PANEL // 2, columns)
         return _bytes(halves.permute(0, 3, 2, 1))
-    # (P, 32 rows, groups, 8 quads) words of four columns
+    # (P, 32 rows, groups, quads) words of four columns
     offset = 8 if kind == Format.INT4_GROUPS else 128
     quads = (weight.short() + offset).to(torch.uint8).view(torch.int32)
-    quads = quads.view(-1, PANEL, columns // GROUP, GROUP // 4)
+    quads = quads.view(-1, PANEL, columns // source.group, source.group // 4)
     if kind == Format.INT4_GROUPS:
         quads = quads[..., 0::2] | (quads[..., 1::2] << 4)
-    groups = _bytes(quads.permute(0, 2, 3, 1).flatten(0, 1)).view(len(quads), columns // GROUP, -1)
+    count = columns // source.group
+    groups = _bytes(quads.permute(0, 2, 3, 1).flatten(0, 1)).view(len(quads), count, -1)
     if kind == Format.INT8_ROWS:
         return groups.flatten(1)
     assert source.scale is not None, "integers have scales"
     scales = (_padded(source.scale) / factor).half().view(len(quads), PANEL, -1).transpose(1, 2)
-    halves = _bytes(scales.flatten(0, 1)).view(len(quads), columns // GROUP, -1)
+    halves = _bytes(scales.flatten(0, 1)).view(len(quads), count, -1)
     return torch.cat((groups, halves), 2).flatten(1)
 
 

@@ -22,9 +22,9 @@ _KV_TYPES: dict[KeyValues, int] = {"fp32": 0, "bf16": 1, "int8": 2}
 _NAMES = {
     Format.F32: "fp32",
     Format.BF16: "bf16",
-    Format.INT8_GROUPS: "int8 in groups of 32",
+    Format.INT8_GROUPS: "int8",
     Format.INT8_ROWS: "int8 by row",
-    Format.INT4_GROUPS: "int4 in groups of 32",
+    Format.INT4_GROUPS: "int4",
 }
 _FEWEST_ANGLES = 512  # positions of the first table; it doubles
 
@@ -111,12 +111,20 @@ class NativeRunner:
 
     def describe(self) -> str:
         """One line for the log."""
-        formats = " and ".join(_NAMES[kind] for kind in sorted(self._model.formats))
+        formats = " and ".join(self._told(kind) for kind in sorted(self._model.formats))
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
         return (
             f"native {self._library.instruction_set}, weights {formats}, "
             f"keys and values {self.kv}, {threads}"
         )
+
+    def _told(self, kind: Format) -> str:
+        """A format of the blocks' layers, with the groups that share a scale."""
+        if kind not in (Format.INT8_GROUPS, Format.INT4_GROUPS):
+            return _NAMES[kind]
+        blocks = (p for name, p in self._model.packed.items() if name != "lm_head")
+        groups = sorted({packed.group for packed in blocks if packed.format == kind})
+        return f"{_NAMES[kind]} in groups of {' and '.join(map(str, groups))}"
 
     @property
     def packed(self) -> Mapping[str, Packed]:

@@ -1,7 +1,7 @@
 """The quantised arithmetic in plain PyTorch: what the kernels compute, where rounding is concerned.
 
-Activations are rounded to 8 bits in groups of 32, each with the scale max|x| / 127, so that a
-token's result depends on that token alone. Products of integers are exact; they are scaled and
+Activations are rounded to 8 bits in groups, each with the scale max|x| / 127, so that a token's
+result depends on that token alone. Products of integers are exact; they are scaled and
 added up in fp32, group after group.
 """
 
@@ -11,23 +11,39 @@ import torch
 from torch import Tensor, nn
 
 from lmwright.compression.rounding import Grid, quantize_rows
+from lmwright.engine.native.pack import GROUP, WIDE_GROUP
 from lmwright.models.transformer import Decoder
 
-GROUP = 32
-"""Columns that share a scale, of activations and of weights."""
 _SMALLEST = 1e-30  # groups below count as zeros: 127 over their largest value could be infinite
 
 
-def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
+def group_size(name: str, columns: int, bits: int) -> int:
+    """Columns of a linear layer that share a scale, of activations and of weights.
+
+    Weights of 8 bits can do with one for 128, which costs the kernels a quarter of the work that
+    one for 32 does. Not so the layer behind the activation: its inputs differ most in size, and
+    they are rounded as the layer before makes them, 32 at a time.
+
+    Args:
+        name: of the layer, as modules are named.
+        columns: K.
+        bits: of the weights.
+    """
+    wide = bits == 8 and columns % WIDE_GROUP == 0 and not name.endswith("down_proj")
+    return WIDE_GROUP if wide else GROUP
+
+
+def quantize_activations(x: Tensor, group: int = GROUP) -> tuple[Tensor, Tensor]:
     """Round to 8 bits in groups.
 
     Args:
-        x: (N, K) float32, K a multiple of 32.
+        x: (N, K) float32.
+        group: columns that share a scale; K is a multiple.
 
     Returns:
-        values (N, K) int8; scales (N, K / 32) float32, with x = values * scale nearly.
+        values (N, K) int8; scales (N, K / group) float32, with x = values * scale nearly.
     """
-    groups = x.view(len(x), -1, GROUP)
+    groups = x.view(len(x), -1, group)
     largest = groups.abs().amax(2, keepdim=True)
     inverse = torch.where(largest > _SMALLEST, 127.0 / largest, 0.0)
     values = (groups * inverse).round().to(torch.int8).view(x.shape)
@@ -46,16 +62,17 @@ def product(
     Args:
         values, scales: as `quantize_activations` gives them.
         weight: (N', K) int8.
-        weight_scale: (N', K / 32) float32, or (N', 1).
+        weight_scale: (N', K / group) float32, or (N', 1).
         bias: (N',) or None.
 
     Returns:
         (N, N') float32.
     """
     total = torch.zeros(len(values), len(weight))
+    size = values.shape[1] // scales.shape[1]
     for group in range(scales.shape[1]):
-        columns = slice(group * GROUP, (group + 1) * GROUP)
-        # Exact in fp32: 32 products of at most 127 * 128 stay below 2^24.
+        columns = slice(group * size, (group + 1) * size)
+        # Exact in fp32: 128 products of at most 127 * 128 stay below 2^24.
         dots = values[:, columns].float() @ weight[:, columns].float().T
         scale = scales[:, group, None]
         if weight_scale.shape[1] > 1:
@@ -73,16 +90,18 @@ class TwinLinear(nn.Module):
         weight: (N, K) floating point; K divides into groups.
         bias: (N,) or None.
         bits: of the weights.
+        group: columns that share a scale.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, bits: int) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, bits: int, group: int) -> None:
         super().__init__()
-        self.values, self.scale = quantize_rows(weight, Grid(bits, GROUP))
+        self.group = group
+        self.values, self.scale = quantize_rows(weight, Grid(bits, group))
         self.bias = None if bias is None else bias.detach()
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N)."""
-        rows = quantize_activations(x.reshape(-1, x.shape[-1]).contiguous())
+        rows = quantize_activations(x.reshape(-1, x.shape[-1]).contiguous(), self.group)
         return product(*rows, self.values, self.scale, self.bias).view(*x.shape[:-1], -1)
 
 
@@ -92,7 +111,10 @@ def quantized_twin(model: Decoder, bits: int) -> Decoder:
     for parent in list(twin.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
-                setattr(parent, name, TwinLinear(child.weight, child.bias, bits))
+                group = group_size(name, child.in_features, bits)
+                setattr(parent, name, TwinLinear(child.weight, child.bias, bits, group))
     if twin.lm_head is None:
-        twin.lm_head = TwinLinear(model.output_weight, None, bits)
+        weight = model.output_weight
+        group = group_size("lm_head", weight.shape[1], bits)
+        twin.lm_head = TwinLinear(weight, None, bits, group)
     return twin

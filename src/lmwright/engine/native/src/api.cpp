@@ -42,19 +42,21 @@ void* lmw_open_pool(int threads) { return new Pool(threads); }
 
 void lmw_close_pool(void* pool) { delete static_cast<Pool*>(pool); }
 
-// x (rows, columns) -> values and scales (rows, columns / 32).
-void lmw_quantize(const float* x, int rows, int columns, int8_t* values, float* scales) {
+// x (rows, columns) -> values, and scales (rows, columns / group).
+void lmw_quantize(const float* x, int rows, int columns, int group, int8_t* values,
+                  float* scales) {
     Input input;
     input.reserve(rows, columns);
     LinearWeights reader = {};
     reader.columns = columns;
     reader.format = INT8_GROUPS;
+    reader.group = group;
     const Quantized to = input.for_layer(reader).quantized;
     for (int row = 0; row < rows; ++row) {
         quantize_row(x + long(row) * columns, to, row);
-        for (int group = 0; group < to.groups; ++group, values += GROUP, ++scales) {
-            std::memcpy(values, to.values + to.place(row, group) * GROUP, GROUP);
-            *scales = to.scales[to.place(row, group)];
+        for (int i = 0; i < to.groups; ++i, values += group, ++scales) {
+            std::memcpy(values, to.values + to.place(row, i) * group, group);
+            *scales = to.scales[to.place(row, i)];
         }
     }
 }

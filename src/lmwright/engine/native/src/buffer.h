@@ -47,7 +47,8 @@ public:
         const long columns = reader.columns;
         const int offset = reader.format == INT4_GROUPS ? 8 : 128;
         return {floats_.data(), columns + PADDING,
-                {values_.data(), scales_.data(), offsets_.data(), columns / GROUP, offset}};
+                {values_.data(), scales_.data(), offsets_.data(), columns / reader.group, reader.group,
+                 offset}};
     }
     float* row(const LinearWeights& reader, long row) {
         return floats_.data() + row * (reader.columns + PADDING);

@@ -13,7 +13,8 @@ using Tile = void (*)(const LinearWeights&, const Rows&, int, int, int, int, flo
 
 Tile tile_of(const LinearWeights& weights) {
     if (weights.format == INT4_GROUPS) return int4_tile;
-    return takes_integers(weights) ? int8_tile : float_tile;
+    if (!takes_integers(weights)) return float_tile;
+    return weights.group == WIDE_GROUP ? int8_wide_tile : int8_tile;
 }
 
 // Write one row's columns column .. column + 31, of which `count` exist.

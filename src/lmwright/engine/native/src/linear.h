@@ -3,8 +3,8 @@
 // Packing (pack.py): output rows in panels of 32, padded with rows of zeros; inside a panel
 //   F32          (columns, 32) floats
 //   BF16         (columns, 16) words: row i in the lower half, row i + 16 in the upper
-//   INT8_GROUPS  for each 32 columns: 8 quads of (32 rows, 4 columns) bytes, weight + 128;
-//                then the 32 rows' scales in fp16
+//   INT8_GROUPS  for each group of 32 or 128 columns: quads of (32 rows, 4 columns) bytes,
+//                weight + 128; then the 32 rows' scales in fp16
 //   INT8_ROWS    the same without scales
 //   INT4_GROUPS  for each 32 columns: 4 pairs of quads, weight + 8: the first quad in the lower
 //                half of each byte, the second in the upper; then the scales
@@ -52,6 +52,8 @@ void float_tile(const LinearWeights&, const Rows& x, int row, int count, int pan
                 float* tile);
 void int8_tile(const LinearWeights&, const Rows& x, int row, int count, int panel, int panels,
                float* tile);
+void int8_wide_tile(const LinearWeights&, const Rows& x, int row, int count, int panel, int panels,
+                    float* tile);
 void int4_tile(const LinearWeights&, const Rows& x, int row, int count, int panel, int panels,
                float* tile);
 

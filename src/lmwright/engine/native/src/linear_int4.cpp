@@ -4,7 +4,7 @@ namespace lmw {
 
 void int4_tile(const LinearWeights& w, const Rows& x, int row, int count, int panel, int panels,
                float* tile) {
-    integer_tile<IntegerPanel<4, true>>(w, x, row, count, panel, panels, tile);
+    integer_tile<IntegerPanel<4, GROUP, true>>(w, x, row, count, panel, panels, tile);
 }
 
 }  // namespace lmw

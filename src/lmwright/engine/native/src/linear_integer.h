@@ -1,16 +1,17 @@
-// The tile that weights of 8 and of 4 bits share: exact sums of integers over 32 columns, scaled
-// and added up in fp32 from the first group to the last.
+// The tile that weights of 8 and of 4 bits share: exact sums of integers over a group of columns,
+// scaled and added up in fp32 from the first group to the last.
 #pragma once
 
 #include "linear.h"
 
 namespace lmw {
 
-// BITS: of the weights. SCALED: whether each group has scales of its own.
-template <int BITS, bool SCALED>
+// BITS: of the weights. COLUMNS: of a group. SCALED: whether each group has scales of its own.
+template <int BITS, int COLUMNS, bool SCALED>
 struct IntegerPanel {
     static constexpr bool scaled = SCALED;
-    static constexpr int SCALES = PANEL * GROUP * BITS / 8;  // where a group's scales begin, bytes
+    static constexpr int WIDTH = COLUMNS;
+    static constexpr int SCALES = PANEL * COLUMNS * BITS / 8;  // where a group's scales begin, bytes
     static constexpr int BYTES = SCALES + (SCALED ? PANEL * 2 : 0);  // of a group
 
     // Whether the weights' offset must be taken off by where a sum starts.
@@ -26,8 +27,8 @@ struct IntegerPanel {
 // Rows for which nothing needs to be fetched ahead: their products take little time beside reading,
 // or, without VNNI, so much that nobody waits for memory.
 constexpr int FEW = LANES == 16 ? 2 : 3;
-// Groups that weights are fetched ahead of their use, and lines that each part of a tile fetches.
-constexpr int AHEAD = 4, LINES = GROUP / 4;
+// Columns that weights are fetched ahead of their use.
+constexpr int AHEAD = 128;
 
 // The sums (ROWS rows, PANELS panels) of the tile += the products of a group of columns.
 //
@@ -42,7 +43,7 @@ inline __attribute__((always_inline)) void add_group(const uint8_t* weights, con
                                                      long size, const Quantized& x, long place,
                                                      float* sums) {
     constexpr int VECTORS = PANELS * PARTS, LINE = PANEL * 4;
-    const int8_t* values = x.values + place * GROUP;
+    const int8_t* values = x.values + place * Panel::WIDTH;
     const float* scales = x.scales + place;
     const int32_t* offsets = x.offsets + place;
     i32v dots[ROWS][VECTORS];
@@ -53,7 +54,7 @@ inline __attribute__((always_inline)) void add_group(const uint8_t* weights, con
         for (int i = 0; i < VECTORS; ++i) dots[r][i] = start;
     }
 #pragma GCC unroll 8
-    for (int k = 0; k < GROUP / 4 / Panel::QUADS; ++k) {
+    for (int k = 0; k < Panel::WIDTH / 4 / Panel::QUADS; ++k) {
         // The fetch stays between the products before and behind it, as if it changed them.
         if constexpr (ROWS > FEW) __asm__("" : "+r"(ahead), "+v"(dots[0][0]));
         for (int p = 0; ROWS > FEW && p < PANELS; ++p) {
@@ -72,7 +73,7 @@ inline __attribute__((always_inline)) void add_group(const uint8_t* weights, con
             const int column = (k * Panel::QUADS + quad) * 4;
 #pragma GCC unroll 8
             for (int r = 0; r < ROWS; ++r) {
-                const i32v four = broadcast(load<int32_t>(values + r * GROUP + column));
+                const i32v four = broadcast(load<int32_t>(values + r * Panel::WIDTH + column));
 #pragma GCC unroll 8
                 for (int i = 0; i < VECTORS; ++i) {
                     dots[r][i] = Panel::dot(dots[r][i], loaded[i], quad, four);
@@ -141,10 +142,13 @@ void multiply_integers(const LinearWeights& w, const Quantized& x, int row, int 
     const bool fresh = row % ROWS_AT_ONCE == 0;
     // A single part goes through all groups by itself.
     const long step = parts == 1 ? x.groups : 1;
+    // Lines that each part fetches, of the group so many ahead.
+    constexpr int LINES = Panel::WIDTH / 4, GROUPS_AHEAD = AHEAD / Panel::WIDTH;
     for (int r = 0; r < count; ++r) std::memset(tile + r * TILE, 0, PANELS * PANEL * sizeof(float));
     for (long group = 0; group < x.groups; group += step, weights += step * Panel::BYTES) {
         // Behind the end of these panels are those that come next.
-        const long later = group + AHEAD < x.groups ? AHEAD : (PANELS - 1) * x.groups + AHEAD;
+        const long later = group + GROUPS_AHEAD < x.groups ? GROUPS_AHEAD
+                                                           : (PANELS - 1) * x.groups + GROUPS_AHEAD;
         for (int part = 0; part < parts; ++part) {
             const int first = count * part / parts, last = count * (part + 1) / parts;
             // Each part fetches its share of lines, and only the first band of rows any.

@@ -1,21 +1,22 @@
-// Activations of 8 bits: each group of 32 has a scale of its own, so that what else is in the batch
-// changes nothing. twin.py defines the arithmetic.
+// Activations of 8 bits: each group of 32 or 128 has a scale of its own, so that what else is in the
+// batch changes nothing. twin.py defines the arithmetic.
 #pragma once
 
 #include "vectors.h"
 
 namespace lmw {
 
-constexpr int GROUP = 32;
+constexpr int GROUP = 32, WIDE_GROUP = 128;
 // Rows that a tile takes through the weights together. They lie together, group by group, so that
 // a tile reads one stream and its rows are a constant apart.
 constexpr int BAND = 24;
 
 struct Quantized {
-    int8_t* values;     // (rows / 24, columns / 32, 24, 32)
-    float* scales;      // (rows / 24, columns / 32, 24)
+    int8_t* values;     // (rows / 24, groups, 24, group)
+    float* scales;      // (rows / 24, groups, 24)
     int32_t* offsets;   // the same: -weight_offset * sum of the group's values
-    long groups;        // columns / 32
+    long groups;        // columns / group
+    int group;
     int weight_offset;  // of the weights that these meet: 128, or 8 for weights of 4 bits
 
     long place(long row, long group) const {
@@ -23,18 +24,18 @@ struct Quantized {
     }
 };
 
-// 32 floats -> group `group` of row `row`.
+// The floats of one group -> group `group` of row `row`.
 inline void quantize_group(const float* x, const Quantized& to, long row, long group) {
     f32v size = absolute(load(x));
-    for (int i = LANES; i < GROUP; i += LANES) size = maximum(size, absolute(load(x + i)));
+    for (int i = LANES; i < to.group; i += LANES) size = maximum(size, absolute(load(x + i)));
     const float most = largest(size);
     // So small a group counts as zeros: 127 over its largest could be infinite.
     const float inverse = most > 1e-30f ? 127.0f / most : 0.0f;
     const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest whole number
     const long place = to.place(row, group);
-    int8_t* values = to.values + place * GROUP;
+    int8_t* values = to.values + place * to.group;
     i32v total = {};
-    for (int i = 0; i < GROUP; i += LANES) {
+    for (int i = 0; i < to.group; i += LANES) {
         const f32v shifted = load(x + i) * inverse + magic;
         const i32v whole = (i32v)shifted - (i32v)broadcast(magic);
         total += whole;
@@ -46,7 +47,9 @@ inline void quantize_group(const float* x, const Quantized& to, long row, long g
 }
 
 inline void quantize_row(const float* x, const Quantized& to, long row) {
-    for (long group = 0; group < to.groups; ++group) quantize_group(x + group * GROUP, to, row, group);
+    for (long group = 0; group < to.groups; ++group) {
+        quantize_group(x + group * to.group, to, row, group);
+    }
 }
 
 }  // namespace lmw

@@ -18,6 +18,7 @@ struct LinearWeights {
     const float* bias;        // padded to whole panels; or null
     float factor;             // *_GROUPS: of the stored fp16 scales, a power of two
     int rows, columns, format;
+    int group;  // columns that share a scale of the activations, and of *_GROUPS: 32, or 128
 };
 
 enum NormKind { NO_NORM = 0, RMS_NORM = 1, LAYER_NORM = 2 };
