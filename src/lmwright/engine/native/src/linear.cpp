@@ -33,6 +33,16 @@ void write(const Destination& to, float* values, long row, long column, int coun
     }
 }
 
+// Fetch where a tile will be written, while it is multiplied: rows lie so far apart that the
+// processor does not guess them.
+void fetch(const Destination& to, int row, int count, int column, int columns) {
+    if (to.out == nullptr) return;
+    for (int r = 0; r < count; ++r) {
+        const float* out = to.out + (row + r) * to.stride + column;
+        for (int i = 0; i < columns; i += 64 / sizeof(float)) __builtin_prefetch(out + i, 1);
+    }
+}
+
 // What becomes of a tile of `count` rows.
 void finish(const LinearWeights& weights, const Destination& to, float* tile, int row, int count,
             int panel, int panels) {
@@ -81,6 +91,9 @@ void linear(const LinearWeights& weights, const Rows& x, int rows, const Destina
                 const int first = integers ? t * most : even.first;
                 const int row = begin + first;
                 const int count = integers ? std::min(most, here - first) : even.last - first;
+                if (to.fate <= ADD && count > 2) {
+                    fetch(to, row, count, panel * PANEL, width * PANEL);
+                }
                 if (together) {
                     tile(weights, x, row, count, panel, width, products);
                 } else {
