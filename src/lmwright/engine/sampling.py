@@ -152,8 +152,9 @@ def sound(logits: Tensor) -> list[bool]:
     The highest is NaN if any is; a row of -inf alone has no distribution either.
     """
     if _by_numpy(logits):
-        highest = logits.detach().numpy().max(axis=-1, initial=-np.inf)
-        return [math.isfinite(value) for value in highest.tolist()]
+        scores = logits.numpy()  # whose argmax, too, is the first NaN if there is one
+        highest = scores.argmax(axis=-1).tolist()
+        return [math.isfinite(scores[row, place]) for row, place in enumerate(highest)]
     return logits.amax(dim=-1).isfinite().tolist() if logits.shape[0] else []
 
 
@@ -270,13 +271,13 @@ def _highest(scores: Tensor) -> Tensor:
     PyTorch's own `argmax` takes twenty times as long (16 x 9,196: 274 against 13 microseconds).
     """
     if _by_numpy(scores):
-        return torch.from_numpy(scores.detach().numpy().argmax(axis=-1))
+        return torch.from_numpy(scores.numpy().argmax(axis=-1))
     return scores.argmax(dim=-1)
 
 
 def _by_numpy(scores: Tensor) -> bool:
     """Whether NumPy, which is faster on CPUs, can look at them."""
-    return scores.device.type == "cpu" and scores.dtype == torch.float32
+    return scores.is_cpu and scores.dtype == torch.float32 and not scores.requires_grad
 
 
 def _adjusted(logits: Tensor, states: Items[SamplingState]) -> Tensor:

@@ -26,11 +26,10 @@ void* lmw_open(const Model* model, int threads) {
 
 void lmw_close(void* step) { delete static_cast<Step*>(step); }
 
-// 0, or 1 where memory ran out.
+// 0; or 1 where memory ran out, 2 where the vocabulary lacks a token.
 int lmw_pass(void* step, const Pass* pass) {
     try {
-        static_cast<Step*>(step)->run(*pass);
-        return 0;
+        return static_cast<Step*>(step)->run(*pass) ? 0 : 2;
     } catch (const std::bad_alloc&) {
         return 1;
     }

@@ -23,10 +23,14 @@ Step::Step(const Model& model, int threads)
     model_.layers = layers_.data();
 }
 
-void Step::run(const Pass& pass) {
+bool Step::run(const Pass& pass) {
+    for (int n = 0; n < pass.tokens; ++n) {
+        if (pass.token_ids[n] < 0 || pass.token_ids[n] >= model_.vocabulary) return false;
+    }
     reserve(pass);
     stream_ = all_.data();
     pool_.run([&](int thread) { work(pass, thread); });
+    return true;
 }
 
 void Step::reserve(const Pass& pass) {

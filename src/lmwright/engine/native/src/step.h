@@ -12,7 +12,8 @@ namespace lmw {
 class Step {
 public:
     Step(const Model& model, int threads);
-    void run(const Pass& pass);
+    // False, and nothing is done, where the vocabulary lacks a token.
+    bool run(const Pass& pass);
 
 private:
     void reserve(const Pass& pass);
