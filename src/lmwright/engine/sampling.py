@@ -5,7 +5,6 @@ from collections.abc import Sequence as Items
 from random import Random
 from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
