@@ -22,6 +22,11 @@ PAUSE_SECONDS = 0.3
 """Before a measurement: OpenMP's threads spin for up to 0.2 s after a call (KMP_BLOCKTIME)."""
 
 
+KV_TYPES = ("bf16", "int8")
+"""How ours may keep keys and values beside quantised weights; what int8 costs in bits per byte
+stands among the results, too."""
+
+
 @dataclass(frozen=True)
 class Task:
     """Prompts to read, and tokens to write after each of them.
@@ -88,45 +93,53 @@ class Spec:
 class Ours:
     """lmwright's engine, driven step by step as its server drives it."""
 
-    settings: Sequence[Setting] = ({},)
-
     def __init__(self, spec: Spec) -> None:
         import torch
 
+        torch.set_num_threads(spec.threads)
+        self.spec = spec
+        floats = spec.options["weights"] == "fp32"
+        self.settings: Sequence[Setting] = [{"kv": k} for k in (("fp32",) if floats else KV_TYPES)]
+        self._opened: dict[str, Any] = {}
+        self._llm(self.settings[0]["kv"])
+
+    def _llm(self, kv: str) -> Any:
         from lmwright.engine import LLM
 
-        torch.set_num_threads(spec.threads)
-        # The portable runner would keep the weights as they are stored, whatever is asked for.
-        self.llm: Any = LLM(
-            spec.path,
-            max_sequences=16,
-            prefix_caching=False,
-            runner="native",
-            threads=spec.threads,
-            **spec.options,
-        )
-        self.vocabulary = spec.vocabulary
+        if kv not in self._opened:
+            # The portable runner would keep the weights as stored, whatever is asked for.
+            self._opened[kv] = LLM(
+                self.spec.path,
+                max_sequences=16,
+                prefix_caching=False,
+                runner="native",
+                threads=self.spec.threads,
+                kv=kv,
+                **self.spec.options,
+            )
+        return self._opened[kv]
 
     def run(self, task: Task, setting: Setting) -> Timing:
         from lmwright.engine import SamplingParams
 
+        llm = self._llm(setting["kv"])
         # Some sequences begin to answer while others are read: all can go on until all are timed.
         slack = 0 if task.batch == 1 else 4 * task.batch
         params = SamplingParams(max_tokens=task.new_tokens + slack, ignore_eos=True)
-        prompts = task.prompts(self.vocabulary)
+        prompts = task.prompts(self.spec.vocabulary)
         started = time.perf_counter()
-        waiting = {self.llm.add(prompt, params) for prompt in prompts}
+        waiting = {llm.add(prompt, params) for prompt in prompts}
         requests = set(waiting)
         while waiting:
-            waiting -= {event.request_id for event in self.llm.step(paced=False)}
+            waiting -= {event.request_id for event in llm.step(paced=False)}
         read = time.perf_counter()
         for _ in range(task.new_tokens - 1):
-            assert len(self.llm.step()) == task.batch, "a sequence ended, or skipped a step"
+            assert len(llm.step()) == task.batch, "a sequence ended, or skipped a step"
         ended = time.perf_counter()
         for request in requests:
-            self.llm.abort(request)
-        while self.llm.has_work():
-            self.llm.step()
+            llm.abort(request)
+        while llm.has_work():
+            llm.step()
         return Timing(read - started, ended - read)
 
 

@@ -10,8 +10,8 @@ from machine_limits import Limits
 
 from lmwright.models import accounting
 
-BYTES_PER_WEIGHT = {8: 1 + 2 / 32, 4: 0.5 + 2 / 32, 32: 4.0}
-"""Groups of 32 with a scale of 16 bits each, as q8_0 and q4_0 have them."""
+BYTES_PER_WEIGHT = {8: 1 + 2 / 128, 4: 0.5 + 2 / 32, 32: 4.0}
+"""Groups with a scale of 16 bits each: of 128 as ours mostly, of 32 as q4_0 has them."""
 CACHED_BYTES = 2
 """Of a key's or value's number: what most engines keep; ours may keep more, and then is nearer to
 its floor than it looks."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from common import Row
 
-WEIGHTS = ("bf16", "int8", "int4")
+FORMATS = (("bf16", None), ("int8", None), ("int8", "int8"), ("int4", None))
+"""Of weights, and of keys and values; None: as the engine chooses."""
 INT8_MAY_LOSE = 0.005
 TEXT_BYTES = 200_000
 ROW = 128
@@ -27,13 +28,14 @@ def quality_rows(run: str) -> list[Row]:
     model = models.load(folder).float().eval()
     words = tokens.load(folder)
     rows = list(_rows(words, held_out_text(folder), model.config.max_position_embeddings))
-    exact = bits_per_byte(model, rows, words, "fp32")
+    exact = bits_per_byte(model, rows, words, "fp32", None)
     found = []
-    for weights in WEIGHTS:
-        value = bits_per_byte(model, rows, words, weights)
+    for weights, kv in FORMATS:
+        value = bits_per_byte(model, rows, words, weights, kv)
+        named = f"{weights} weights" + (f", {kv} keys and values" if kv else "")
         found.append(
             Row(
-                case=f"{Path(run).name}: {weights} weights",
+                case=f"{Path(run).name}: {named}",
                 unit="bits per byte",
                 ours=value,
                 peer="fp32 weights",
@@ -69,8 +71,8 @@ def _rows(words: Any, texts: list[str], context: int) -> Iterator[list[int]]:
                 yield ids[start : start + length]
 
 
-def bits_per_byte(model: Any, rows: list[list[int]], words: Any, weights: str) -> float:
-    """Of the rows, by the native engine with the model's weights in a format.
+def bits_per_byte(model: Any, rows: list[list[int]], words: Any, weights: Any, kv: Any) -> float:
+    """Of the rows, by the native engine with weights, keys and values in these formats.
 
     Raises:
         NotCovered: if the native engine does not run this model here.
@@ -82,7 +84,7 @@ def bits_per_byte(model: Any, rows: list[list[int]], words: Any, weights: str) -
 
     size = 16
     blocks = -(-max(map(len, rows)) // size)
-    runner = open_runner(model, num_blocks=blocks, block_size=size, weights=weights)
+    runner = open_runner(model, num_blocks=blocks, block_size=size, weights=weights, kv=kv)
     spelled = {token: len(data) for token, data in words.token_bytes.items()}
     nats, spelt = 0.0, 0
     for row in rows:
