@@ -12,9 +12,9 @@ from lmwright.engine.sampling import (
     choose,
     distribution,
     draw,
+    look,
     sampling_distribution,
     score,
-    sound,
 )
 
 DRAWS = 20_000
@@ -286,8 +286,8 @@ def test_rows_without_a_highest_number_are_told(dtype):
         [0.0, 0.0, 0.0],
     ]
     logits = torch.tensor(rows, dtype=dtype)
-    assert sound(logits) == [True, False, False, False, True]
-    assert sound(logits[:0]) == []
+    assert look(logits).sound == [True, False, False, False, True]
+    assert look(logits[:0]) == ([], [])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -151,10 +151,10 @@ class Generation:
     def _take(self, portions: Items[Portion], rows: Items[Rows], logits: Tensor) -> list[Event]:
         """Choose the next tokens, hand them over, and let finished sequences go."""
         pairs = list(zip(portions, rows, strict=True))
-        finite = sampling.sound(logits)
-        healthy = [all(finite[own.scored]) and all(finite[own.chosen]) for _, own in pairs]
+        places, sound = sampling.look(logits)
+        healthy = [all(sound[own.scored]) and all(sound[own.chosen]) for _, own in pairs]
         choosing = [pair for pair, ok in zip(pairs, healthy, strict=True) if ok and pair[0].chooses]
-        chosen = choose_next(choosing, logits)
+        chosen = choose_next(choosing, logits, places)
         events: list[Event] = []
         for (portion, own), ok in zip(pairs, healthy, strict=True):
             sequence = portion.sequence
@@ -199,13 +199,14 @@ class Generation:
 
 
 def choose_next(
-    pairs: Items[tuple[Portion, Rows]], logits: Tensor
+    pairs: Items[tuple[Portion, Rows]], logits: Tensor, places: Items[int]
 ) -> dict[Sequence, list[Choice] | Exception]:
     """The next tokens of each sequence, or what went wrong with it alone.
 
     Args:
         pairs: portions that choose, and where their logits are.
         logits: (L, V) of the pass.
+        places: (L,) of each row's highest.
     """
     chosen: dict[Sequence, list[Choice] | Exception] = {}
     plain: list[tuple[Sequence, int]] = []
@@ -221,11 +222,11 @@ def choose_next(
             plain.append((sequence, own.chosen.start))
         else:
             chosen[sequence] = []
-    return chosen | _choose_together(plain, logits)
+    return chosen | _choose_together(plain, logits, places)
 
 
 def _choose_together(
-    plain: list[tuple[Sequence, int]], logits: Tensor
+    plain: list[tuple[Sequence, int]], logits: Tensor, places: Items[int]
 ) -> dict[Sequence, list[Choice] | Exception]:
     """One token for each sequence from its row of the logits."""
     if not plain:
@@ -233,14 +234,15 @@ def _choose_together(
     rows = [row for _, row in plain]
     own = logits if rows == list(range(logits.shape[0])) else logits[rows]
     try:
-        choices = sampling.choose(own, [sequence.state for sequence, _ in plain])
+        states = [sequence.state for sequence, _ in plain]
+        choices = sampling.choose(own, states, [places[row] for row in rows])
     except Exception as error:  # noqa: BLE001  told by whoever hands over
         if len(plain) == 1:
             return {plain[0][0]: error}
         # One of them must be to blame; the others get their tokens, if not those of their seeds.
         result: dict[Sequence, list[Choice] | Exception] = {}
         for pair in plain:
-            result |= _choose_together([pair], logits)
+            result |= _choose_together([pair], logits, places)
         return result
     return {sequence: [choice] for (sequence, _), choice in zip(plain, choices, strict=True)}
 
