@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lmwright.engine.batch import Batch
-from lmwright.engine.native import library, runner
+from lmwright.engine.native import choice, library, runner
 from lmwright.models.config import TransformerConfig
 from lmwright.models.transformer import Decoder
 
@@ -118,7 +118,8 @@ def build(family: str = "llama", seed: int = 0, **changes: object) -> Decoder:
 
 def open_native(model: Decoder, **options: object) -> runner.NativeRunner:
     """A native runner with a small pool."""
-    kernels = library.load(options.pop("instruction_set", None))
+    name = options.pop("instruction_set", None)
+    kernels = choice.best() if name is None else library.load(name)
     defaults = {"num_blocks": 64, "block_size": 16, "threads": 1}
     return runner.NativeRunner(model, kernels, **(defaults | options))
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from lmwright.compression.weights import quantize
 from lmwright.core.errors import LmwrightError
 from lmwright.engine import native
-from lmwright.engine.native import cache, model
+from lmwright.engine.native import cache, choice, model
 from tests.engine.native.cases import batch, build, prompts
 
 FORMATS = ["as_stored", "fp32", "bf16", "int8", "int4"]
@@ -20,7 +20,7 @@ def folder(monkeypatch, tmp_path):
     """An empty cache, which keeps the smallest models, too; kernels are where they were."""
     monkeypatch.setattr(cache, "_SMALLEST", 0)
     monkeypatch.setattr(cache.build, "cache_folder", lambda what: tmp_path / what)
-    native.library.load()  # before the folder is another one
+    choice.best()  # before the folder is another one
     return tmp_path / "packed"
 
 

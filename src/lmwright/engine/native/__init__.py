@@ -42,11 +42,11 @@ def open_runner(
     """
     if sys.platform != "linux":
         raise NotCovered("native kernels are built on Linux only")
-    from lmwright.engine.native import cache, coverage, library, runner
+    from lmwright.engine.native import cache, choice, coverage, runner
 
     if (reason := coverage.covers_model(model)) is not None:
         raise NotCovered(reason)
-    kernels = library.load()
+    kernels = choice.best()
     entry = cache.entry(model, weights)
     packed = entry.read() if entry is not None else {}
     opened = runner.NativeRunner(

@@ -23,8 +23,10 @@ SOURCES = Path(__file__).with_name("src")
 SHIPPED = Path(__file__).with_name("objects")
 """Where a wheel that was built beside a compiler has its objects."""
 
+_AVX512_VNNI = "-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c"
 INSTRUCTION_SETS = {
-    "avx512_vnni": "-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c",
+    "amx_int8": f"{_AVX512_VNNI} -mamx-tile -mamx-int8",  # GCC 11, Clang 12
+    "avx512_vnni": _AVX512_VNNI,
     "avx2": "-mavx2 -mfma -mf16c",
 }
 """Best first: what the compiler is told. A processor must have all of it."""
@@ -32,7 +34,8 @@ INSTRUCTION_SETS = {
 # Never -march=native: the object runs on other machines. Never -ffast-math: sums keep their order.
 _FLAGS = "-std=c++17 -O3 -fPIC -pthread -fno-math-errno"
 _LINK_FLAGS = ("-shared", "-Wl,-Bsymbolic")
-_CPU_NAMES = {"avx512vnni": "avx512_vnni"}  # as Linux spells what compilers spell otherwise
+# As Linux spells what compilers spell otherwise.
+_CPU_NAMES = {"avx512vnni": "avx512_vnni", "amx-tile": "amx_tile", "amx-int8": "amx_int8"}
 _COMPILERS = ("c++", "g++", "clang++")
 _LONGEST_BUILD = 300  # seconds a file; the slowest takes 6
 _KEPT_BUILDS = 3
@@ -78,6 +81,8 @@ def find_object(instruction_set: str) -> Path:
         with contextlib.suppress(OSError):
             os.utime(folder)  # when it was used last
         return target
+    if not _knows(compiler, instruction_set):
+        raise CannotBuild(f"{compiler} does not know all of {INSTRUCTION_SETS[instruction_set]}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / "lock"):
@@ -173,11 +178,20 @@ def _cpu_flags() -> frozenset[str]:
 
 
 def _version(compiler: str) -> str:
+    return _asked(compiler, "--version").stdout
+
+
+def _knows(compiler: str, instruction_set: str) -> bool:
+    flags = INSTRUCTION_SETS[instruction_set].split()
+    return _asked(compiler, *flags, "-fsyntax-only", "-x", "c++", os.devnull).returncode == 0
+
+
+def _asked(compiler: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     try:
-        run = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=30)
+        command = [compiler, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CannotBuild(f"{compiler} does not run: {error}") from error
-    return run.stdout
 
 
 def _digest(instruction_set: str, compiler: str) -> str:

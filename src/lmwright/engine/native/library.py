@@ -5,6 +5,7 @@ from ctypes import POINTER, Structure, c_float, c_int, c_long, c_void_p
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
+from pathlib import Path
 
 from lmwright.engine.native import NotCovered, build
 
@@ -131,6 +132,8 @@ class Pass(Structure):
 _SIGNATURES = {
     "lmw_layout": (c_long, []),
     "lmw_kv_bytes": (c_long, [c_int] * 5),
+    "lmw_request_tiles": (c_int, []),
+    "lmw_use_tiles": (None, [c_int]),
     "lmw_open": (c_void_p, [POINTER(Model), c_int]),
     "lmw_close": (None, [c_void_p]),
     "lmw_pass": (c_int, [c_void_p, POINTER(Pass)]),
@@ -151,28 +154,40 @@ class Library:
 
 
 @cache
-def load(instruction_set: str | None = None) -> Library:
+def load(instruction_set: str) -> Library:
     """Open the object for an instruction set, building it where there is none.
 
     Args:
-        instruction_set: one of `build.usable_sets()`; None: the best.
+        instruction_set: one of `build.usable_sets()`; `choice.best` chooses.
 
     Raises:
-        NotCovered: if the processor has none of them, or there is no object and no compiler.
+        NotCovered: if the processor or the kernel has it not, or there is no object and no
+            compiler.
     """
-    usable = build.usable_sets()
-    if not usable or instruction_set not in (None, *usable):
-        wanted = instruction_set or " or ".join(build.INSTRUCTION_SETS)
-        raise NotCovered(f"this processor has no {wanted}")
-    chosen = instruction_set or usable[0]
+    if instruction_set not in build.usable_sets():
+        raise NotCovered(f"this processor has no {instruction_set}")
     try:
-        functions = ctypes.CDLL(str(build.find_object(chosen)))
+        library = open_object(instruction_set, build.find_object(instruction_set))
     except (build.CannotBuild, OSError) as error:
         raise NotCovered(str(error)) from error
+    if instruction_set == "amx_int8":
+        if not library.functions.lmw_request_tiles():
+            raise NotCovered("the operating system refuses this process AMX's tiles")
+        library.functions.lmw_use_tiles(1)
+    return library
+
+
+def open_object(instruction_set: str, path: Path) -> Library:
+    """A shared object whose functions know their arguments.
+
+    Raises:
+        OSError: if it cannot be opened.
+    """
+    functions = ctypes.CDLL(str(path))
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(functions, name)
         function.restype, function.argtypes = result, arguments
     sizes = (ctypes.sizeof(part) for part in (Model, Layer, Pass))
     layout = sum(size * 1000**i for i, size in enumerate(sizes))
     assert functions.lmw_layout() == layout, "library.py and weights.h differ"
-    return Library(chosen, functions)
+    return Library(instruction_set, functions)

@@ -2,6 +2,7 @@
 #include <cstring>
 #include <new>
 
+#include "linear_tiles.h"
 #include "step.h"
 
 using namespace lmw;
@@ -13,6 +14,24 @@ long lmw_layout() { return long(sizeof(Model) + 1000 * sizeof(Layer) + 1000000 *
 
 long lmw_kv_bytes(int num_blocks, int block_size, int kv_heads, int head_dim, int type) {
     return long(kv_bytes(num_blocks, block_size, kv_heads, head_dim, type));
+}
+
+// Ask the kernel to let this process use tiles. 0: it does not, or this object has none.
+int lmw_request_tiles() {
+#if LMW_TILES
+    return request_tiles();
+#else
+    return 0;
+#endif
+}
+
+// Whether products with weights of 8 bits are by tiles from now on; off at first.
+void lmw_use_tiles(int wanted) {
+#if LMW_TILES
+    use_tiles(wanted != 0);
+#else
+    (void)wanted;
+#endif
 }
 
 // A model with its threads; the weights stay the caller's and must live on. Null: no memory.

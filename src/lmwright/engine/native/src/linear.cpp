@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "activation.h"
+#include "linear_tiles.h"
 #include "pool.h"
 
 namespace lmw {
@@ -14,6 +15,9 @@ using Tile = void (*)(const LinearWeights&, const Rows&, int, int, int, int, flo
 Tile tile_of(const LinearWeights& weights) {
     if (weights.format == INT4_GROUPS) return int4_tile;
     if (!takes_integers(weights)) return float_tile;
+#if LMW_TILES
+    if (uses_tiles()) return int8_by_tiles;
+#endif
     return weights.group == WIDE_GROUP ? int8_wide_tile : int8_tile;
 }
 

@@ -131,6 +131,20 @@ void choose_rows(int count, const uint8_t* weights, const uint8_t* ahead, long s
     add_groups<Panel, PANELS, ROWS>(weights, ahead, size, x, place, groups, sums);
 }
 
+// From the sums of all groups to outputs.
+template <class Panel, int PANELS>
+void scale_sums(const LinearWeights& w, int count, int panel, float* tile) {
+    for (int i = 0; i < PANELS * PANEL; i += LANES) {
+        const int at = panel * PANEL + i;
+        const f32v scale = Panel::scaled ? broadcast(w.factor) : load(w.row_scales + at);
+        const f32v bias = w.bias ? load(w.bias + at) : f32v{};
+        for (int r = 0; r < count; ++r) {
+            float* sum = tile + r * TILE + i;
+            store(sum, fma(load(sum), scale, bias));
+        }
+    }
+}
+
 template <class Panel, int PANELS>
 void multiply_integers(const LinearWeights& w, const Quantized& x, int row, int count, int panel,
                        float* tile) {
@@ -160,15 +174,7 @@ void multiply_integers(const LinearWeights& w, const Quantized& x, int row, int 
                                              tile + first * TILE);
         }
     }
-    for (int i = 0; i < PANELS * PANEL; i += LANES) {
-        const int at = panel * PANEL + i;
-        const f32v scale = Panel::scaled ? broadcast(w.factor) : load(w.row_scales + at);
-        const f32v bias = w.bias ? load(w.bias + at) : f32v{};
-        for (int r = 0; r < count; ++r) {
-            float* sum = tile + r * TILE + i;
-            store(sum, fma(load(sum), scale, bias));
-        }
-    }
+    scale_sums<Panel, PANELS>(w, count, panel, tile);
 }
 
 template <class Panel>
