@@ -188,7 +188,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         packed = {entry for entry in archive.namelist() if ".dist-info/" not in entry}
     compiled = {entry for entry in packed if entry.startswith("lmwright/engine/native/objects/")}
-    assert len(compiled) in (0, 2)  # beside a compiler, one for each instruction set
+    assert len(compiled) in (0, 2, 3)  # beside a compiler, one for each instruction set
     assert packed - compiled == expected
     assert {"lmwright/recipes/quickstart.yaml", "lmwright/py.typed"} <= packed
 
