@@ -128,7 +128,7 @@ def _opened_by_transformers(task: str, folder: Path) -> Callable[..., Any] | Non
         import transformers
     except ImportError:
         return None
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_progress_bar()
     openers = {
         "causal_lm": transformers.AutoModelForCausalLM,
         "masked_lm": transformers.AutoModelForMaskedLM,
