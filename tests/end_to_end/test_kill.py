@@ -11,15 +11,18 @@ import yaml
 from tests.end_to_end.cases import SMALL, lmwright
 
 STEPS = {"base": 24, "chat": 24, "aligned": 12}
+CHECKPOINT_EVERY = 5
+RENAMES = 21
 
 FIXED = (
     # What comes after the last training is no part of what is compared.
     *(override for override in SMALL if not override.startswith("evaluation.")),
     *(f"{name}.budget={steps} steps" for name, steps in STEPS.items()),
-    *(f"{name}.checkpoint_every=5 steps" for name in STEPS),
+    *(f"{name}.checkpoint_every={CHECKPOINT_EVERY} steps" for name in STEPS),
     *(f"{name}.precision=float32" for name in STEPS),
     *(f"{name}.matrix_precision=float32" for name in STEPS),
     "aligned.epochs=1000",
+    "aligned.batch_pairs=8",
 )
 
 KILL_AT_CALL = """
@@ -44,25 +47,45 @@ def kill_at(module, path, number, when):
 """
 
 
-def moments(seed: int = 20) -> list[tuple[str, str, int, str]]:
-    """Twenty places: (module, function, how many calls in, before or after it)."""
+Moment = tuple[str, str, int, str]
+"""(module, function, how many calls in, before or after it); counted anew in each process."""
+
+
+def chains(seed: int = 20) -> dict[str, list[Moment]]:
+    """Twenty places in five runs, each of which is killed again wherever it has got to."""
     rng = random.Random(seed)
     total = sum(STEPS.values())
-    inside = [
-        ("lmwright.training.trainer", "Trainer._advance", rng.randrange(1, total), "before")
-        for _ in range(10)
-    ]
-    optimiser = [
-        ("lmwright.training.optimizers", "Optimizers.step", rng.randrange(1, total), "after")
-        for _ in range(3)
-    ]
+
+    def training(module: str, function: str, count: int, when: str) -> list[Moment]:
+        places = sorted(rng.sample(range(1, total + 1), count))
+        starts = [0, *(checkpointed(place - 1) for place in places)]
+        return [(module, function, p - s, when) for p, s in zip(places, starts, strict=False)]
+
+    advance = ("lmwright.training.trainer", "Trainer._advance")
     # Checkpoints, folders of steps and the model's folder all appear by this rename.
-    renames = [
-        ("lmwright.core.files", "publish_folder", rng.randrange(1, 12), when)
-        for when in ("before", "after", "before", "after")
-    ]
-    decisions = [("lmwright.pipeline.run", "StepRun.decide", n, "before") for n in (1, 2, 3)]
-    return inside + optimiser + renames + decisions
+    places, sides = sorted(rng.sample(range(1, RENAMES + 1), 4)), ("before", "after") * 2
+    done = [0, *(p - (when == "before") for p, when in zip(places, sides, strict=True))]
+    return {
+        "advance": training(*advance, 5, "before"),
+        "advance_again": training(*advance, 5, "before"),
+        "optimizer": training("lmwright.training.optimizers", "Optimizers.step", 3, "after"),
+        "rename": [
+            ("lmwright.core.files", "publish_folder", place - before, when)
+            for place, before, when in zip(places, done, sides, strict=False)
+        ],
+        # What was decided is known to the next process, which asks for it once more.
+        "decide": [("lmwright.pipeline.run", "StepRun.decide", n, "before") for n in (1, 2, 3)],
+    }
+
+
+def checkpointed(steps: int) -> int:
+    """Of so many optimiser steps, in all trainings, those that a killed run need not do again."""
+    kept = 0
+    for length in STEPS.values():
+        if steps < length:
+            return kept + steps // CHECKPOINT_EVERY * CHECKPOINT_EVERY
+        kept, steps = kept + length, steps - length
+    return kept
 
 
 def without_evaluation(folder: Path) -> str:
@@ -99,13 +122,13 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", moments(), ids=lambda m: f"{m[1]}-{m[2]}-{m[3]}")
-def test_a_killed_run_goes_on_to_the_same_bits(moment, whole, tmp_path):
-    module, function, number, when = moment
-    driver = KILL_AT_CALL + f"kill_at({module!r}, {function!r}, {number}, {when!r})"
+@pytest.mark.parametrize("moments", chains().values(), ids=chains())
+def test_a_run_killed_again_and_again_goes_on_to_the_same_bits(moments, whole, tmp_path):
     recipe = without_evaluation(tmp_path)
-    killed = lmwright("run", recipe, *FIXED, runs=tmp_path, driver=driver)
-    assert killed.returncode == -9, killed.stdout + killed.stderr
+    for module, function, number, when in moments:
+        driver = KILL_AT_CALL + f"kill_at({module!r}, {function!r}, {number}, {when!r})"
+        killed = lmwright("run", recipe, *FIXED, runs=tmp_path, driver=driver)
+        assert killed.returncode == -9, killed.stdout + killed.stderr
 
     resumed = lmwright("run", recipe, *FIXED, runs=tmp_path)
 
