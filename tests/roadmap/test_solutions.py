@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent / "solutions"
 SOLUTIONS = [
     path for path in sorted(FOLDER.glob("*/*.py")) if path.stem in ("first", "second", "third")
 ]
-MORE_SEEDS = range(1, 4)
+MORE_SEEDS = (1,)  # many more are those of make labs
 
 
 @pytest.mark.parametrize("lab", all_labs())
