@@ -14,9 +14,10 @@ STEPS = {"base": 24, "chat": 24, "aligned": 12}
 CHECKPOINT_EVERY = 5
 RENAMES = 21
 
+# What comes after the last training is no part of what is compared.
+TRAINED = tuple(override for override in SMALL if not override.startswith("evaluation."))
 FIXED = (
-    # What comes after the last training is no part of what is compared.
-    *(override for override in SMALL if not override.startswith("evaluation.")),
+    *TRAINED,
     *(f"{name}.budget={steps} steps" for name, steps in STEPS.items()),
     *(f"{name}.checkpoint_every={CHECKPOINT_EVERY} steps" for name in STEPS),
     *(f"{name}.precision=float32" for name in STEPS),
@@ -142,10 +143,11 @@ def test_a_run_killed_again_and_again_goes_on_to_the_same_bits(moments, whole, t
 @pytest.mark.slow
 def test_a_killed_run_equals_a_fresh_one_given_the_recorded_choice(tmp_path):
     """With a budget in time the machine chooses; a fresh run told that choice gives its bits."""
-    runs = tmp_path / "timed"
+    runs, recipe = tmp_path / "timed", without_evaluation(tmp_path)
+    timed = (*TRAINED, "budget=31s")  # what evaluation leaves of the small quickstart's
     driver = KILL_AT_CALL + "kill_at('lmwright.training.budget', 'choose_plan', 2, 'before')"
-    assert lmwright("run", "quickstart", *SMALL, runs=runs, driver=driver).returncode == -9
-    resumed = lmwright("run", "quickstart", *SMALL, runs=runs)
+    assert lmwright("run", recipe, *timed, runs=runs, driver=driver).returncode == -9
+    resumed = lmwright("run", recipe, *timed, runs=runs)
     assert resumed.returncode == 0, resumed.stderr
     chosen = summary(runs / "quickstart")
 
@@ -161,7 +163,7 @@ def test_a_killed_run_equals_a_fresh_one_given_the_recorded_choice(tmp_path):
     ]
     told += [f"aligned.prompts={chosen['dpo_prompts']}"]
     told += [f"aligned.questions={max(1, chosen['dpo_most_questions'])}"]
-    fresh = lmwright("run", "quickstart", *SMALL, *told, runs=tmp_path / "told")
+    fresh = lmwright("run", recipe, *timed, *told, runs=tmp_path / "told")
 
     assert fresh.returncode == 0, fresh.stderr
     assert weights(tmp_path / "told" / "quickstart") == weights(runs / "quickstart")
