@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from lmwright.cli import make_app
+from lmwright.engine.native.build import find_compiler
 from lmwright.pipeline.catalog import step_type_names
 from lmwright.pipeline.recipe import recipe_names
 
@@ -173,7 +175,14 @@ def console_lines(text: str) -> list[str]:
 def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"]
-    subprocess.run([*command, str(folder), str(REPOSITORY)], check=True)
+    environment = os.environ.copy()
+    if compiler := find_compiler():
+        # What the kernels compute is no matter here: without optimisation they are there sooner.
+        plain = tmp_path_factory.mktemp("compiler") / "c++"
+        plain.write_text(f'#!/bin/sh\nexec {shlex.quote(compiler)} "$@" -O0\n')
+        plain.chmod(0o755)
+        environment["CXX"] = str(plain)
+    subprocess.run([*command, str(folder), str(REPOSITORY)], check=True, env=environment)
     (built,) = folder.glob("lmwright-*.whl")
     return built
 
