@@ -7,10 +7,10 @@ if TYPE_CHECKING:
     from lmwright.engine.batch import Runner
     from lmwright.models.transformer import Decoder
 
-Weights = Literal["as_stored", "fp32", "bf16", "int8", "int4"]
-"""How weights lie in memory: as the model has them, or changed on load."""
-KeyValues = Literal["fp32", "bf16", "int8"]
-"""How keys and values lie in the cache."""
+Weights = Literal["as_stored", "fp32", "bf16", "int8", "int4", "fp8"]
+"""How weights lie in memory: as the model has them, or changed on load. fp8: on GPUs only."""
+KeyValues = Literal["fp32", "bf16", "int8", "fp8"]
+"""How keys and values lie in the cache. fp8: on GPUs only."""
 
 
 class NotCovered(Exception):

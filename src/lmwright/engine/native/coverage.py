@@ -29,9 +29,14 @@ def covers(config: TransformerConfig) -> str | None:
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
+def replaced_parts() -> list[str]:
+    """Names of a reader's own parts that kernels would go round."""
+    return [part.name for part in parts.active() if part.target.startswith(_BYPASSED)]
+
+
 def covers_model(model: object) -> str | None:
     """Why the kernels do not cover a model in memory; None: they may."""
-    own = [part.name for part in parts.active() if part.target.startswith(_BYPASSED)]
+    own = replaced_parts()
     if own:
         return f"they would go round {' and '.join(own)}, which --use names"
     if not isinstance(model, Decoder):
