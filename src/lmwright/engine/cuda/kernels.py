@@ -100,6 +100,7 @@ def attend(
     tile_rows: tl.constexpr,
     tile_keys: tl.constexpr,
     tile_dims: tl.constexpr,
+    widened: tl.constexpr,
 ) -> None:
     """One share of what some queries of one sequence see, for one head of keys.
 
@@ -121,6 +122,8 @@ def attend(
         mask=wanted,
         other=0.0,
     )
+    if widened:
+        q = q.to(tl.float32)
     at = tl.load(positions + token, mask=real, other=0)
     slope = tl.zeros((tile_rows,), tl.float32)
     if biased:

@@ -176,6 +176,8 @@ class _Call:
             tile_rows=tile_rows,
             tile_keys=_tile_keys(tile_dims, queries.element_size()),
             tile_dims=tile_dims,
+            # Triton's interpreter takes the bits of bfloat16 for whole numbers in a product.
+            widened=not queries.is_cuda,
             num_warps=4,
         )
 
