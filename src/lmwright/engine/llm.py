@@ -15,7 +15,13 @@ from lmwright.engine.bounds import Bounds, BoundsGiven, QueueFull
 from lmwright.engine.callers import Callers, Delta
 from lmwright.engine.generation import Generation
 from lmwright.engine.native import KeyValues, Weights
-from lmwright.engine.opening import RunnerKind, check_blocks, open_runner, usual_blocks
+from lmwright.engine.opening import (
+    RunnerKind,
+    check_blocks,
+    device_named,
+    open_runner,
+    usual_blocks,
+)
 from lmwright.engine.params import SamplingParams
 from lmwright.engine.requests import Completion, Prompt, Reader, end_ids, folder_end_ids
 from lmwright.engine.runner import generating
@@ -37,6 +43,7 @@ class LLM:
     Args:
         name: run name, run folder, model folder or hub id.
         dtype: compute in this type; None: as the weights are stored.
+        device: where the model lies and runs: "cpu", "cuda", or "cuda:1" for the second GPU.
         runner: "native": kernels of our own; "portable": PyTorch; "auto": the former where they
             cover the model and the machine.
         weights: how weights lie in memory.
@@ -48,7 +55,7 @@ class LLM:
 
     Raises:
         LmwrightError: if there is no such model or adapter, or it cannot be read, or a bound is
-            not positive, or there is no memory for so many blocks.
+            not positive, or there is no memory for so many blocks, or no such device.
     """
 
     def __init__(
@@ -56,6 +63,7 @@ class LLM:
         name: str | Path,
         *,
         dtype: torch.dtype | None = None,
+        device: str = "cpu",
         runner: RunnerKind = "auto",
         weights: Weights = "as_stored",
         kv: KeyValues | None = None,
@@ -65,15 +73,22 @@ class LLM:
     ) -> None:
         from lmwright.compression.weights import load
 
-        limits = Bounds(**bounds)
+        limits, place = Bounds(**bounds), device_named(device)
         folder = find_model(str(name))
         model = load(folder, dtype=dtype)
-        model.eval()
+        model.eval().to(place)
         if limits.kv_blocks is not None:
             check_blocks(model, limits.kv_blocks, kv)
         blocks = limits.kv_blocks or usual_blocks(model, limits.max_sequences, kv)
         opened = open_runner(
-            model, runner, blocks, weights=weights, kv=kv, threads=threads, adapters=adapters
+            model,
+            runner,
+            blocks,
+            weights=weights,
+            kv=kv,
+            threads=threads,
+            max_sequences=limits.max_sequences,
+            adapters=adapters,
         )
         self._setup(model, tokens.load(folder), limits, adapters or ())
         self.end_ids |= folder_end_ids(folder)

@@ -191,7 +191,8 @@ class Stack(nn.Module):
         check_ids(input_ids, config)
         x: Tensor = table(input_ids)
         if config.embedding_scale != 1.0:
-            scale = torch.tensor(config.embedding_scale, device=x.device)
+            # Made on the device: a copy from the CPU would wait for it, and cannot be recorded.
+            scale = torch.full((), config.embedding_scale, device=x.device)
             x = x * (scale.to(x.dtype) if config.round_embedding_scale else scale)
         if self.embed_token_types is not None:
             kinds = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids

@@ -76,7 +76,9 @@ def serve(
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="as_stored, fp32, bf16, int8 or int4; default: the engine's choice."),
+        typer.Option(
+            help="as_stored, fp32, bf16, int8, int4 or fp8; default: the engine's choice."
+        ),
     ] = None,
     runner: Annotated[
         str | None, typer.Option(help="auto, native or portable; default: auto.")
@@ -84,7 +86,7 @@ def serve(
     kv_type: Annotated[
         str | None,
         typer.Option(
-            help="How keys and values are kept: fp32, bf16 or int8; default: the engine's choice."
+            help="How keys and values are kept: fp32, bf16, int8 or fp8; default: the engine's own."
         ),
     ] = None,
     kv_blocks: Annotated[

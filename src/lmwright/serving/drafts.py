@@ -80,7 +80,15 @@ def open_proposer(
     try:
         model = load(find_model(draft)).eval()
         blocks = usual_blocks(model, max_sequences, kv)
-        opened = open_runner(model, runner, blocks, weights=weights, kv=kv, threads=threads)
+        opened = open_runner(
+            model,
+            runner,
+            blocks,
+            weights=weights,
+            kv=kv,
+            threads=threads,
+            max_sequences=max_sequences,
+        )
     except LmwrightError as error:
         raise LmwrightError(f"--draft {draft}: {error.what}", hint=error.hint) from error
     return DraftModelProposer(opened, model.config.max_position_embeddings)

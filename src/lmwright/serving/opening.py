@@ -29,10 +29,10 @@ class EngineOptions:
         max_waiting: most answers that wait; the API process refuses beyond its own limits, which
             must not be larger.
         threads: that compute; None: one for each core.
-        weights: as_stored, fp32, bf16, int8 or int4; None: the engine's own choice.
+        weights: as_stored, fp32, bf16, int8, int4 or fp8; None: the engine's own choice.
         runner: auto, native or portable; None: the engine's own choice.
         adapters: name -> folder of a LoRA adapter.
-        kv: how keys and values are kept, fp32, bf16 or int8; None: the runner's own choice.
+        kv: how keys and values are kept, fp32, bf16, int8 or fp8; None: the runner's own choice.
         kv_blocks: blocks of keys and values; None: for whole contexts, as far as there is memory.
         prefix_caching: whether a beginning that prompts share is computed only once.
         draft: what guesses ahead, `drafts.NGRAM` or a smaller model; None: nothing.
