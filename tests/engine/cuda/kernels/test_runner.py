@@ -69,7 +69,12 @@ def test_drafts_are_checked_without_graphs(device):
 
 
 def test_experts_run_without_graphs(device):
-    experts = {"num_experts": 4, "num_experts_per_tok": 2, "intermediate_size": 16}
+    experts = {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "intermediate_size": 16,
+        "layers": (0,),
+    }
     model = build_model(seed=4, num_hidden_layers=1, experts=experts).to(device)
     runner = CudaRunner(model, 32, 4, max_sequences=4)
     assert "no graphs (with experts" in runner.describe()
