@@ -5,7 +5,7 @@
 #   make labs         the labs' checks put to the test: wrong answers refused, right ones taken
 #                     (an hour or so; LABS="attention rope" for these alone, LABS_ARGS="--seeds 50")
 #   make docs         the documentation, in site/
-#   make bench        the benchmarks against peers (make bench BENCH_ARGS=--quick)
+#   make bench        the CPU's benchmarks against peers (make bench BENCH_ARGS=--quick)
 .PHONY: quickstart test test-slow browser lint labs docs bench clean
 .DEFAULT_GOAL := quickstart
 
@@ -65,7 +65,7 @@ docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/.bench
-	@for file in benchmarks/*.py; do \
+	@for file in $(filter-out benchmarks/gpu_%,$(sort $(wildcard benchmarks/*.py))); do \
 		echo "== $$file"; $(BIN)/python "$$file" $(BENCH_ARGS) || exit 1; done
 
 # Never the runs: those are yours.

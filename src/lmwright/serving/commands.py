@@ -80,6 +80,9 @@ def serve(
             help="as_stored, fp32, bf16, int8, int4 or fp8; default: the engine's choice."
         ),
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, or cuda:1 for the second GPU; default: cpu.")
+    ] = None,
     runner: Annotated[
         str | None, typer.Option(help="auto, native or portable; default: auto.")
     ] = None,
@@ -166,6 +169,7 @@ def serve(
         max_sequences=batch,
         max_waiting=limits.most_in_engine(batch),
         threads=threads,
+        device=device,
         weights=options.choice("--weights", weights, options.WEIGHTS),
         runner=options.choice("--runner", runner, options.RUNNERS),
         adapters=options.adapters(adapter or (), public),

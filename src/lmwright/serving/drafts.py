@@ -55,6 +55,7 @@ def open_proposer(
     draft: str,
     *,
     max_sequences: int,
+    device: str,
     runner: "RunnerKind",
     weights: Weights,
     kv: KeyValues | None,
@@ -65,20 +66,20 @@ def open_proposer(
     Args:
         draft: as for `check`, which has been called.
         max_sequences: how many are guessed for at once; a draft model keeps blocks for them all.
-        runner, weights, kv, threads: of a draft model, as `engine.LLM` takes them.
+        device, runner, weights, kv, threads: of a draft model, as `engine.LLM` takes them.
 
     Raises:
         LmwrightError: if a draft model cannot be read, or is none that the engine runs.
     """
     from lmwright.compression.weights import load
-    from lmwright.engine.opening import open_runner, usual_blocks
+    from lmwright.engine.opening import device_named, open_runner, usual_blocks
     from lmwright.engine.speculation import DraftModelProposer, NgramProposer
     from lmwright.models.locate import find_model
 
     if draft == NGRAM:
         return NgramProposer()
     try:
-        model = load(find_model(draft)).eval()
+        model = load(find_model(draft)).eval().to(device_named(device))
         blocks = usual_blocks(model, max_sequences, kv)
         opened = open_runner(
             model,

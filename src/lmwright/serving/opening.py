@@ -29,6 +29,7 @@ class EngineOptions:
         max_waiting: most answers that wait; the API process refuses beyond its own limits, which
             must not be larger.
         threads: that compute; None: one for each core.
+        device: where the model lies and runs, as `engine.LLM` takes it; None: on the CPU.
         weights: as_stored, fp32, bf16, int8, int4 or fp8; None: the engine's own choice.
         runner: auto, native or portable; None: the engine's own choice.
         adapters: name -> folder of a LoRA adapter.
@@ -43,6 +44,7 @@ class EngineOptions:
     max_sequences: int = 16
     max_waiting: int = 64
     threads: int | None = None
+    device: str | None = None
     weights: Weights | None = None
     runner: "RunnerKind | None" = None
     adapters: Mapping[str, str] = field(default_factory=dict)
@@ -64,6 +66,7 @@ class EngineOptions:
     def given(self) -> dict[str, Any]:
         """The arguments of `engine.LLM` that were given and not left to it."""
         values = {
+            "device": self.device,
             "weights": self.weights,
             "runner": self.runner,
             "kv": self.kv,
@@ -75,6 +78,7 @@ class EngineOptions:
     def for_text(self) -> list[str]:
         """Options that were given and are only for models that write text."""
         asked = {
+            "--device": self.device not in (None, "cpu"),
             "--weights": self.weights not in (None, "as_stored"),
             "--adapter": self.adapters,
             "--kv-type": self.kv,
@@ -155,6 +159,7 @@ def _proposer(options: EngineOptions) -> "Proposer | None":
     return drafts.open_proposer(
         options.draft,
         max_sequences=options.max_sequences,
+        device=options.device or "cpu",
         # Insisting on the native kernels is about the model that answers.
         runner="portable" if options.runner == "portable" else "auto",
         weights=options.weights or "as_stored",

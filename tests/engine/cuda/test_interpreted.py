@@ -13,13 +13,18 @@ KERNELS = Path(__file__).parent / "kernels"
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize("file", ["test_paged_attention.py", "test_runner.py"])
-def test_kernels_are_right_where_triton_interprets_them(file):
+def need_triton():
+    """Skip without it; where it must be there, fail."""
     if importlib.util.find_spec("triton") is None:
         has_wheels = sys.platform == "linux" and platform.machine() == "x86_64"
         if os.environ.get("CI") == "true" and has_wheels:
             pytest.fail("triton is missing: install the extra `test`")
         pytest.skip("triton is not installed")
+
+
+@pytest.mark.parametrize("file", ["test_paged_attention.py", "test_runner.py"])
+def test_kernels_are_right_where_triton_interprets_them(file):
+    need_triton()
     # Not this process's place among others, and no GPU: it is the interpreter that is asked.
     ours = {name: v for name, v in os.environ.items() if not name.startswith("PYTEST_")}
     ours |= {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -8,10 +8,8 @@ A layer's cache is (blocks, 2, Hkv, block_size, K), keys before values, and int8
 2, Hkv, block_size): a `row` below is a place in the first four of these dimensions.
 
 Imports triton: only `paged_attention` imports this module, and only where a kernel is wanted.
-Arguments are `Any` to Python: pointers or numbers to Triton.
+`tl.tensor` is a pointer, a number or a tile: annotations may name only what Triton knows.
 """
-
-from typing import Any
 
 import triton
 import triton.language as tl
@@ -23,15 +21,15 @@ _ROUNDING = tl.constexpr(1.5 * 2**23)
 
 @triton.jit  # type: ignore[untyped-decorator]
 def store(
-    new_keys: Any,
-    new_values: Any,
-    key_head_stride: Any,
-    key_token_stride: Any,
-    value_head_stride: Any,
-    value_token_stride: Any,
-    slots: Any,
-    cache: Any,
-    scales: Any,
+    new_keys: tl.tensor,
+    new_values: tl.tensor,
+    key_head_stride: tl.tensor,
+    key_token_stride: tl.tensor,
+    value_head_stride: tl.tensor,
+    value_token_stride: tl.tensor,
+    slots: tl.tensor,
+    cache: tl.tensor,
+    scales: tl.tensor,
     head_dim: tl.constexpr,
     tile_dims: tl.constexpr,
     block_size: tl.constexpr,
@@ -54,10 +52,10 @@ def store(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _keep(
-    source: Any,
-    real: Any,
-    place: Any,
-    scale_place: Any,
+    source: tl.tensor,
+    real: tl.tensor,
+    place: tl.tensor,
+    scale_place: tl.tensor,
     scaled: tl.constexpr,
     largest: tl.constexpr,
 ) -> None:
@@ -74,21 +72,21 @@ def _keep(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def attend(
-    queries: Any,
-    query_head_stride: Any,
-    query_token_stride: Any,
-    positions: Any,
-    pieces: Any,
-    tables: Any,
-    table_row_stride: Any,
-    table_block_stride: Any,
-    cache: Any,
-    scales: Any,
-    slopes: Any,
-    output: Any,
-    highest_of_split: Any,
-    total_of_split: Any,
-    scale: Any,
+    queries: tl.tensor,
+    query_head_stride: tl.tensor,
+    query_token_stride: tl.tensor,
+    positions: tl.tensor,
+    pieces: tl.tensor,
+    tables: tl.tensor,
+    table_row_stride: tl.tensor,
+    table_block_stride: tl.tensor,
+    cache: tl.tensor,
+    scales: tl.tensor,
+    slopes: tl.tensor,
+    output: tl.tensor,
+    highest_of_split: tl.tensor,
+    total_of_split: tl.tensor,
+    scale: tl.tensor,
     group: tl.constexpr,
     head_dim: tl.constexpr,
     block_size: tl.constexpr,
@@ -173,14 +171,14 @@ def attend(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _share(
-    positions: Any,
-    first_token: Any,
-    end_token: Any,
-    split: Any,
+    positions: tl.tensor,
+    first_token: tl.tensor,
+    end_token: tl.tensor,
+    split: tl.tensor,
     splits: tl.constexpr,
     window: tl.constexpr,
     tile_keys: tl.constexpr,
-) -> Any:
+) -> tl.tensor:
     """From which key to before which one this program reads."""
     first = tl.load(positions + first_token)
     begin = tl.maximum(first - window + 1, 0) if window else first * 0
@@ -194,17 +192,17 @@ def _share(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _scores(
-    q: Any,
-    place: Any,
-    inside: Any,
-    dim: Any,
-    cache: Any,
-    scales: Any,
-    scale: Any,
+    q: tl.tensor,
+    place: tl.tensor,
+    inside: tl.tensor,
+    dim: tl.tensor,
+    cache: tl.tensor,
+    scales: tl.tensor,
+    scale: tl.tensor,
     head_dim: tl.constexpr,
     soft_cap: tl.constexpr,
     scaled: tl.constexpr,
-) -> Any:
+) -> tl.tensor:
     """(tile_rows, tile_keys) scaled products of queries and stored keys, capped."""
     k = tl.load(
         cache + place[None, :] * head_dim + dim[:, None],
@@ -215,21 +213,21 @@ def _scores(
     scores = tl.dot(q, k.to(q.dtype), input_precision="ieee") * scale
     if scaled:
         scores *= tl.load(scales + place, mask=inside, other=0.0)[None, :]
-    if soft_cap:  # tanh(x) = 1 - 2 / (exp(2x) + 1)
+    if soft_cap > 0:  # tanh(x) = 1 - 2 / (exp(2x) + 1)
         scores = soft_cap * (1.0 - 2.0 / (tl.exp(scores * (2.0 / soft_cap)) + 1.0))
     return scores
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _values(
-    place: Any,
-    inside: Any,
-    dim: Any,
-    cache: Any,
-    scales: Any,
+    place: tl.tensor,
+    inside: tl.tensor,
+    dim: tl.tensor,
+    cache: tl.tensor,
+    scales: tl.tensor,
     head_dim: tl.constexpr,
     scaled: tl.constexpr,
-) -> Any:
+) -> tl.tensor:
     """(tile_keys, tile_dims) stored values."""
     v = tl.load(
         cache + place[:, None] * head_dim + dim[None, :],
@@ -243,10 +241,10 @@ def _values(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def combine(
-    parts: Any,
-    highest_of_split: Any,
-    total_of_split: Any,
-    output: Any,
+    parts: tl.tensor,
+    highest_of_split: tl.tensor,
+    total_of_split: tl.tensor,
+    output: tl.tensor,
     head_dim: tl.constexpr,
     splits: tl.constexpr,
     tile_dims: tl.constexpr,

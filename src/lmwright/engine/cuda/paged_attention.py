@@ -174,15 +174,16 @@ class _Call:
             scaled=blocks.scales is not None,
             splits=splits,
             tile_rows=tile_rows,
-            tile_keys=_tile_keys(tile_dims, queries.element_size()),
+            tile_keys=tile_keys(tile_dims, queries.element_size()),
             tile_dims=tile_dims,
             # Triton's interpreter takes the bits of bfloat16 for whole numbers in a product.
             widened=not queries.is_cuda,
             num_warps=4,
+            num_stages=2,
         )
 
 
-def _tile_keys(tile_dims: int, bytes_each: int) -> int:
+def tile_keys(tile_dims: int, bytes_each: int) -> int:
     """Keys that a program takes at a time."""
     return max(_LEAST, min(128, _TILE_BYTES // (tile_dims * bytes_each)))
 
