@@ -1,10 +1,10 @@
 """Compiles the kernels, down to machine code, for GPUs that need not be here.
 
-    python tests/engine/cuda/compiled.py 80 bf16 bf16 64 16
+    python tests/engine/cuda/compiled.py 80 bf16 bf16 64 few
 
-Arguments: compute capability without its dot, type of queries, type of the cache, head_dim, rows of
-a tile. Prints a line for each kernel. Run by test_compiled.py in a process of its own, since triton
-must not be its own interpreter there.
+Arguments: compute capability without its dot, type of queries, type of the cache, head_dim, and
+few or many queries. Prints a line for each kernel. Run by test_compiled.py in a process of its own,
+since triton must not be its own interpreter there.
 """
 
 import sys
@@ -15,6 +15,7 @@ from triton.compiler import ASTSource
 
 from lmwright.engine.cuda import kernels
 from lmwright.engine.cuda.paged_attention import tile_keys
+from lmwright.engine.cuda.plan import Tiling
 
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 LARGEST = {"i8": 127.0, "fp8e4nv": 448.0}
@@ -50,8 +51,8 @@ def main(capability, query, stored, width, rows):
         "soft_cap": 30.0,
         "biased": True,
         "scaled": stored == "i8",
-        "splits": 1,
-        "tile_rows": rows,
+        "whole": rows == "many",
+        "tile_rows": getattr(Tiling(4, width * BYTES[query]), rows),
         "tile_keys": tile_keys(width, BYTES[query]),
         "tile_dims": width,
         "widened": False,
@@ -72,4 +73,4 @@ def main(capability, query, stored, width, rows):
 
 if __name__ == "__main__":
     given = sys.argv[1:]
-    main(int(given[0]), given[1], given[2], int(given[3]), int(given[4]))
+    main(int(given[0]), given[1], given[2], int(given[3]), given[4])

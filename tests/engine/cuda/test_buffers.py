@@ -44,6 +44,8 @@ def test_sizes_that_are_recorded(most, sizes):
 def test_the_device_sees_the_batch_that_was_sent():
     batch = one_pass([1, 9, 20, 3], before=[6, 0, 2, 5], wanted=[0, 9, 29, 31, 32])
     inputs = Sender(CPU).send(numbers_of(batch, Tiling(group=4), BLOCK))
+    parts = (inputs.positions, inputs.slots, inputs.logit_rows, inputs.few, inputs.many)
+    assert all(part.data_ptr() % 16 == 0 for part in (*parts, inputs.tables))
     assert inputs.token_ids.tolist() == batch.token_ids.tolist()
     assert inputs.positions.tolist() == batch.positions.tolist()
     assert inputs.logit_rows.tolist() == [0, 9, 29, 31, 32]
@@ -149,4 +151,4 @@ def test_only_continued_sequences_are_recorded():
 def test_numbers_fit_the_bits_they_are_sent_in():
     numbers = numbers_of(one_pass([1], [2]), Tiling(1), BLOCK)
     assert numbers.values.dtype == np.int32
-    assert len(numbers.values) == numbers.sizes.before_tables + 1
+    assert len(numbers.values) == numbers.sizes.starts[-1] + 1

@@ -133,7 +133,7 @@ class Graphs:
         recorded = self._recorded.get(size)
         if recorded is None:
             place = torch.zeros(
-                numbers.sizes.before_tables + size * self._longest_table,
+                numbers.sizes.starts[-1] + size * self._longest_table,
                 dtype=torch.int32,
                 device=self._sender.device,
             )

@@ -14,7 +14,7 @@ class Inputs:
 
     Args:
         sizes: how many of everything there are.
-        values: (at least `sizes.before_tables` + tables,) int32 on the device.
+        values: (at least `sizes.starts[-1]` and the tables',) int32 on the device.
     """
 
     sizes: Sizes
@@ -23,40 +23,41 @@ class Inputs:
     @property
     def token_ids(self) -> Tensor:
         """(N,) int32."""
-        return self._part(0, self.sizes.tokens)
+        return self._part(0)
 
     @property
     def positions(self) -> Tensor:
         """(N,) int32, place of each token in its sequence."""
-        return self._part(self.sizes.tokens, self.sizes.tokens)
+        return self._part(1)
 
     @property
     def slots(self) -> Tensor:
         """(N,) int32, place of each token in the cache: block * block_size + place in the block."""
-        return self._part(2 * self.sizes.tokens, self.sizes.tokens)
+        return self._part(2)
 
     @property
     def logit_rows(self) -> Tensor:
         """(L,) int32, tokens whose logits are wanted."""
-        return self._part(3 * self.sizes.tokens, self.sizes.logits)
+        return self._part(3)
 
     @property
     def few(self) -> Tensor:
         """(P * 3,) int32 pieces of sequences with few queries: sequence, first token, end."""
-        return self._part(3 * self.sizes.tokens + self.sizes.logits, 3 * self.sizes.few)
+        return self._part(4)
 
     @property
     def many(self) -> Tensor:
         """(P * 3,) int32 pieces of chunks."""
-        return self._part(self.sizes.before_tables - 3 * self.sizes.many, 3 * self.sizes.many)
+        return self._part(5)
 
     @property
     def tables(self) -> Tensor:
         """(W * B,) int32 blocks of the sequences, the first of all, then the second of all, ..."""
-        return self.values[self.sizes.before_tables :]
+        return self.values[self.sizes.starts[-1] :]
 
-    def _part(self, first: int, length: int) -> Tensor:
-        return self.values[first : first + length]
+    def _part(self, number: int) -> Tensor:
+        first = self.sizes.starts[number]
+        return self.values[first : first + self.sizes.lengths[number]]
 
 
 class Sender:

@@ -70,7 +70,8 @@ def _keep(
     tl.store(place, vector.to(place.dtype.element_ty), mask=real)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+# Numbers of a batch: a kernel made anew for each kind of number would cost seconds each time.
+@triton.jit(do_not_specialize=["sequences", "splits"])  # type: ignore[untyped-decorator]
 def attend(
     queries: tl.tensor,
     query_head_stride: tl.tensor,
@@ -78,14 +79,14 @@ def attend(
     positions: tl.tensor,
     pieces: tl.tensor,
     tables: tl.tensor,
-    table_row_stride: tl.tensor,
-    table_block_stride: tl.tensor,
+    sequences: tl.tensor,
     cache: tl.tensor,
     scales: tl.tensor,
     slopes: tl.tensor,
     output: tl.tensor,
     highest_of_split: tl.tensor,
     total_of_split: tl.tensor,
+    splits: tl.tensor,
     scale: tl.tensor,
     group: tl.constexpr,
     head_dim: tl.constexpr,
@@ -94,7 +95,7 @@ def attend(
     soft_cap: tl.constexpr,
     biased: tl.constexpr,
     scaled: tl.constexpr,
-    splits: tl.constexpr,
+    whole: tl.constexpr,
     tile_rows: tl.constexpr,
     tile_keys: tl.constexpr,
     tile_dims: tl.constexpr,
@@ -102,7 +103,7 @@ def attend(
 ) -> None:
     """One share of what some queries of one sequence see, for one head of keys.
 
-    See `paged_attention.attend`. With one split the result is written, else its parts are.
+    See `paged_attention.attend`. The result is written where a share is `whole`, else a part.
     """
     head, split, heads = tl.program_id(1), tl.program_id(2), tl.num_programs(1)
     piece = pieces + 3 * tl.program_id(0)
@@ -135,7 +136,7 @@ def attend(
         key = start + tl.arange(0, tile_keys)
         inside = key < end
         block = tl.load(
-            tables + sequence * table_row_stride + key // block_size * table_block_stride,
+            tables + key // block_size * sequences + sequence,
             mask=inside,
             other=0,
         )
@@ -160,7 +161,7 @@ def attend(
         highest = above
 
     part = (token * heads * group + query_head) * splits + split
-    if splits == 1:
+    if whole:
         mixed = mixed / tl.where(total == 0.0, 1.0, total)[:, None]
     else:
         tl.store(highest_of_split + part, highest, mask=real)
@@ -175,7 +176,7 @@ def _share(
     first_token: tl.tensor,
     end_token: tl.tensor,
     split: tl.tensor,
-    splits: tl.constexpr,
+    splits: tl.tensor,
     window: tl.constexpr,
     tile_keys: tl.constexpr,
 ) -> tl.tensor:
@@ -183,11 +184,9 @@ def _share(
     first = tl.load(positions + first_token)
     begin = tl.maximum(first - window + 1, 0) if window else first * 0
     end = tl.load(positions + end_token - 1) + 1
-    if splits > 1:
-        share = tl.cdiv(tl.cdiv(end - begin, splits), tile_keys) * tile_keys
-        begin += split * share
-        end = tl.minimum(begin + share, end)
-    return begin, end
+    share = tl.cdiv(tl.cdiv(end - begin, splits), tile_keys) * tile_keys
+    begin += split * share
+    return begin, tl.minimum(begin + share, end)
 
 
 @triton.jit  # type: ignore[untyped-decorator]

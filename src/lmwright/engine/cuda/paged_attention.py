@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lmwright.engine.cuda.inputs import Inputs
-from lmwright.engine.cuda.plan import Tiling, power_of_two, splits_for
+from lmwright.engine.cuda.plan import power_of_two, splits_for
 from lmwright.models.layers.attention import AttentionRule
 
 # A tile of keys, as it lies in shared memory. Tiles of keys and of values in two stages are then 64
@@ -90,19 +90,18 @@ def attend(
     """
     queries = _dense(queries)
     heads, tokens, width = queries.shape
-    tiling = Tiling(heads // blocks.values.shape[2])
     mixed = torch.empty(tokens, heads, width, dtype=queries.dtype, device=queries.device)
     call = _Call(queries, inputs, blocks, rule, slopes)
     if inputs.sizes.many:
-        call.into(mixed, inputs.many, tiling.many)
+        call.into(mixed, inputs.many, inputs.sizes.many_rows)
     if inputs.sizes.few:
         # Beside a chunk no processor is idle.
         alone = not inputs.sizes.many
         splits = splits_for(inputs.sizes.few, blocks.values.shape[2], processors) if alone else 1
         if splits == 1:
-            call.into(mixed, inputs.few, tiling.few)
+            call.into(mixed, inputs.few, inputs.sizes.few_rows)
         else:
-            call.split_into(mixed, inputs.few, tiling.few, splits)
+            call.split_into(mixed, inputs.few, inputs.sizes.few_rows, splits)
     return mixed
 
 
@@ -156,7 +155,6 @@ class _Call:
             self.inputs.positions,
             pieces,
             self.inputs.tables,
-            1,
             self.inputs.sizes.sequences,
             blocks.values,
             blocks.scales_or_any,
@@ -164,6 +162,7 @@ class _Call:
             mixed,
             mixed if highest is None else highest,
             mixed if total is None else total,
+            splits,
             width**-0.5 if rule.scale is None else rule.scale,
             group=queries.shape[0] // key_heads,
             head_dim=width,
@@ -172,7 +171,7 @@ class _Call:
             soft_cap=rule.soft_cap or 0.0,
             biased=self.slopes is not None,
             scaled=blocks.scales is not None,
-            splits=splits,
+            whole=highest is None,
             tile_rows=tile_rows,
             tile_keys=tile_keys(tile_dims, queries.element_size()),
             tile_dims=tile_dims,

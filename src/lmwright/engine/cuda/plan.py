@@ -3,6 +3,7 @@
 Nothing here needs a GPU, nor waits for one.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,9 +26,11 @@ class Tiling:
 
     Args:
         group: query heads of a head of keys.
+        row_bytes: of a query.
     """
 
     group: int
+    row_bytes: int = 0
 
     @property
     def few(self) -> int:
@@ -37,7 +40,9 @@ class Tiling:
     @property
     def many(self) -> int:
         """Rows for chunks of prompts."""
-        return max(MANY_ROWS, power_of_two(self.group))
+        # All queries of a program lie in its memory: 64 of 256 wide in float32 would be too much.
+        rows = MANY_ROWS if self.row_bytes <= 512 else MANY_ROWS // 2
+        return max(rows, power_of_two(self.group))
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,21 @@ class Sizes:
     many: int
     """Pieces of chunks."""
     sequences: int
+    few_rows: int
+    """Rows of a program for a piece of the former."""
+    many_rows: int
 
     @property
-    def before_tables(self) -> int:
-        """Numbers in front of the block tables."""
-        return 3 * self.tokens + self.logits + 3 * (self.few + self.many)
+    def lengths(self) -> tuple[int, ...]:
+        """Of token ids, positions, slots, logit rows, and the pieces of both kinds."""
+        tokens = (self.tokens, self.tokens, self.tokens)
+        return (*tokens, self.logits, 3 * self.few, 3 * self.many)
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Where each of them begins, and last the block tables."""
+        # Triton makes a kernel anew for addresses that are no multiples of 16 bytes.
+        return tuple(itertools.accumulate(map(_aligned, self.lengths), initial=0))
 
 
 @dataclass(frozen=True)
@@ -88,11 +103,27 @@ def numbers_of(batch: Batch, tiling: Tiling, block_size: int) -> Numbers:
     short = counts <= tiling.few // tiling.group
     few = _pieces(starts, np.flatnonzero(short), tiling.few // tiling.group)
     many = _pieces(starts, np.flatnonzero(~short), tiling.many // tiling.group)
-    parts = [batch.token_ids.numpy(), positions, slots, batch.logit_rows.numpy(), few, many]
+    rows = batch.logit_rows.numpy()
+    sizes = Sizes(
+        tokens=len(positions),
+        logits=len(rows),
+        few=len(few),
+        many=len(many),
+        sequences=len(counts),
+        few_rows=tiling.few,
+        many_rows=tiling.many,
+    )
     # Tables lie by block, not by sequence: the first so many blocks of all are one stretch.
-    values = np.concatenate([part.ravel() for part in (*parts, tables.T)]).astype(np.int32)
-    sizes = Sizes(len(positions), len(batch.logit_rows), len(few), len(many), len(counts))
+    parts = (batch.token_ids.numpy(), positions, slots, rows, few, many, tables.T)
+    values = np.zeros(sizes.starts[-1] + tables.size, np.int32)
+    for start, part in zip(sizes.starts, parts, strict=True):
+        values[start : start + part.size] = part.ravel()
     return Numbers(sizes, values)
+
+
+def _aligned(length: int) -> int:
+    """So many numbers, and those that make them whole pieces of 16 bytes."""
+    return -(-length // 4) * 4
 
 
 def _pieces(starts: NDArray[np.int32], rows: NDArray[np.intp], most: int) -> NDArray[np.int64]:

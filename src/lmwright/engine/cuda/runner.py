@@ -47,7 +47,10 @@ class CudaRunner:
         self.block_size = block_size
         config, weight = model.config, model.output_weight
         self._stored = stored
-        self._tiling = Tiling(config.num_attention_heads // config.num_key_value_heads)
+        self._tiling = Tiling(
+            config.num_attention_heads // config.num_key_value_heads,
+            config.head_dim * weight.element_size(),
+        )
         self._cache = DeviceCache(
             config,
             num_blocks,
