@@ -1,7 +1,7 @@
 """Tests of Triton kernels: on a GPU as they are, else where triton interprets them.
 
 The interpreter must be chosen before triton is imported for the first time, and holds for the whole
-process: `test_interpreted.py` runs this folder in processes of its own. By hand:
+process: `test_interpreted.py` runs this folder in a process of its own. By hand:
 
     TRITON_INTERPRET=1 python -m pytest tests/engine/cuda/kernels
 """

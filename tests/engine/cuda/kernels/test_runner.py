@@ -38,7 +38,7 @@ MODELS = {
 PROMPTS = [[5, 9, 200, 31, 7, 8, 44, 12, 60, 3, 90], [17], [5, 9, 200, 31, 77, 6]]
 
 
-def generated(runner, prompts=PROMPTS, new=4, **settings):
+def generated(runner, prompts=PROMPTS, new=3, **settings):
     defaults = {"max_sequences": 4, "max_batch_tokens": 64, "prefix_caching": True}
     over = Generation(runner, **(defaults | settings))
     return answers(over, prompts, SamplingParams(max_tokens=new))
