@@ -105,18 +105,18 @@ def test_the_floor_of_a_step_by_hand(folder):
     vocabulary_size = json.loads((folder / "config.json").read_text())["vocab_size"]
     # Per block: queries and output 128 x 128, keys and values 128 x 64, three of 128 x 96.
     matrices = 2 * (2 * 128 * 128 + 2 * 128 * 64 + 3 * 128 * 96) + vocabulary_size * 128
-    assert floor.weight_bytes == pytest.approx(matrices * 34 / 32)
+    assert floor.weight_bytes == pytest.approx(matrices * 130 / 128)
     assert not floor.fits(limits)
     # One at a time memory decides: all weights, and 100 + 8 tokens of keys and values in 2 bytes.
     cached = 108 * 2 * 2 * 64 * 2
     decode = contenders.Task(1, 100, 16)
     assert floor.seconds(decode, limits, reading=False) == pytest.approx(
-        (matrices * 34 / 32 + cached) / 1e9
+        (matrices * 130 / 128 + cached) / 1e9
     )
     # Many at once the products do: two operations a weight, and two for each of the scores' parts.
     many = contenders.Task(1_000, 100, 16)
     operations = 2 * matrices + 2 * 2 * 2 * 108 * 128
-    expected = max(operations / 8e9, (matrices * 34 / 32 / 1_000 + cached) / 1e9)
+    expected = max(operations / 8e9, (matrices * 130 / 128 / 1_000 + cached) / 1e9)
     assert floor.seconds(many, limits, reading=False) == pytest.approx(expected)
     # Reading, only the last token of 50 is scored, and each sees 25 others on average.
     body = matrices - vocabulary_size * 128
@@ -233,7 +233,7 @@ def test_bits_per_byte_are_the_evaluations(folder, monkeypatch):
     quality = importlib.import_module("inference_quality")
     model, words = models.load(folder), tokens.load(folder)
     rows = list(quality._rows(words, TEXTS, 128))
-    found = quality.bits_per_byte(model, rows, words, "fp32")
+    found = quality.bits_per_byte(model, rows, words, "fp32", None)
     expected = likelihood.bits_per_byte(model, words, TEXTS, 128).value
     assert found == pytest.approx(expected, rel=1e-5)
     cut = list(quality._rows(words, TEXTS, 7))
