@@ -2,10 +2,11 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import core_schema
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core.core_schema import CoreSchema
 
 Unit = Literal["seconds", "steps", "tokens"]
 
@@ -57,8 +58,11 @@ class Duration:
 
     @classmethod
     def __get_pydantic_core_schema__(
-        cls, source: Any, handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
+        cls, source: Any, handler: "GetCoreSchemaHandler"
+    ) -> "CoreSchema":
+        # Here and not above: what only reads a time need not wait for pydantic.
+        from pydantic_core import core_schema
+
         def validate(value: Any) -> "Duration":
             if isinstance(value, Duration):
                 return value

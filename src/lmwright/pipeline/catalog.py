@@ -8,11 +8,13 @@ import pkgutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lmwright
 from lmwright.core.errors import LmwrightError
-from lmwright.pipeline.step import StepType
+
+if TYPE_CHECKING:
+    from lmwright.pipeline.step import StepType
 
 
 def room_folders() -> dict[str, Path]:
@@ -25,10 +27,15 @@ def room_folders() -> dict[str, Path]:
 @functools.cache
 def room_commands() -> tuple[ModuleType, ...]:
     """The `commands` module of every room that has one; a broken one raises what broke it."""
-    return tuple(importlib.import_module(f"lmwright.{room}.commands") for room in room_folders())
+    return tuple(commands_of(room) for room in room_folders())
 
 
-def find_step_type(name: str) -> StepType | None:
+def commands_of(room: str) -> ModuleType:
+    """The `commands` module of a room."""
+    return importlib.import_module(f"lmwright.{room}.commands")
+
+
+def find_step_type(name: str) -> "StepType | None":
     """The step type called `ROOM.verb`, or None.
 
     A package of your own works like a room: `mine.verb` is looked up in `mine.commands.STEPS`

@@ -4,12 +4,14 @@ Each message is a JSON object behind its length (four bytes, network order), ove
 and not pickle: what the other end sends can be looked at, and cannot run anything here.
 """
 
-import asyncio
 import json
 import socket
 import struct
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader
 
 Message = dict[str, Any]
 
@@ -38,7 +40,7 @@ def packed(message: Mapping[str, Any]) -> bytes:
     return _LENGTH.pack(len(content)) + content
 
 
-async def receive(reader: asyncio.StreamReader) -> Message:
+async def receive(reader: "StreamReader") -> Message:
     """The next message.
 
     Raises:
@@ -47,7 +49,7 @@ async def receive(reader: asyncio.StreamReader) -> Message:
     try:
         (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
         message: Message = json.loads(await reader.readexactly(length))
-    except (asyncio.IncompleteReadError, ConnectionError) as error:
+    except (EOFError, ConnectionError) as error:
         raise Closed from error
     return message
 

@@ -2,15 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lmwright.core.errors import LmwrightError
-from lmwright.pipeline.step import StepType
 from lmwright.serving.bench import commands as bench
 
-STEPS: tuple[StepType, ...] = ()
+if TYPE_CHECKING:
+    from lmwright.pipeline.step import StepType
+
+STEPS: "tuple[StepType, ...]" = ()
 
 
 def register(app: typer.Typer) -> None:

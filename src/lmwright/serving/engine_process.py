@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lmwright.core import parts
+from lmwright.core import parts, torch_import
 from lmwright.core.errors import LmwrightError
 from lmwright.engine.params import SamplingParams
 from lmwright.serving import lines
@@ -209,6 +209,7 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     lines.configure()
+    torch_import.defer()
     channel = Channel(socket.socket(fileno=int(arguments[0])))
     options = EngineOptions.from_json(arguments[1])
     return serve(channel, lambda found: load(options, found))
