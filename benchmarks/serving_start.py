@@ -7,7 +7,8 @@
 
 Random models of the quickstart's shape and of 12 layers x 768, int8 weights here, q8_0 there. Ours
 starts twice: as the first time, with weights quantised and packed, and as later, with the packed
-ones mapped from their cache. The kernels are compiled beforehand: once on a machine.
+ones mapped from their cache. How long `import torch` takes alone is timed beside them. The kernels
+are compiled beforehand: once on a machine.
 Extras: `bench`, `bench-llama`.
 """
 
@@ -15,6 +16,8 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -32,7 +35,7 @@ from lmwright.engine.native import cache
 QUICKSTART = Shape("4 x 256", 4, 256, 4, 2, 704)
 """4 million parameters, as the quickstart trains where it can."""
 MOST_SECONDS = {QUICKSTART: 3.0, MIDDLE: 6.0}
-FIRST, LATER = "first start", "later start"
+FIRST, LATER, TORCH = "first start", "later start", "import torch"
 
 
 def seconds_to_first_token(server: Server, log: Path) -> float:
@@ -53,6 +56,13 @@ def seconds_to_first_token(server: Server, log: Path) -> float:
     raise RuntimeError(f"{server.label} gave no token")
 
 
+def import_torch() -> float:
+    """What a process that computes with torch takes at the least, on the machine as it is now."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    return time.perf_counter() - started
+
+
 def _json(url: str, body: dict[str, object] | None = None):  # type: ignore[no-untyped-def]
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
@@ -67,6 +77,7 @@ def rows_of(
     starts: dict[str, Callable[[], float]] = {
         FIRST: lambda: _with_cache("0", lambda: seconds_to_first_token(mine, log)),
         LATER: lambda: _with_cache(None, lambda: seconds_to_first_token(mine, log)),
+        TORCH: import_torch,
     }
     for server in rivals:
         if server.absent is not None:
@@ -75,8 +86,9 @@ def rows_of(
         starts[server.label] = lambda server=server: seconds_to_first_token(server, log)  # type: ignore[misc]
     _with_cache(None, lambda: seconds_to_first_token(mine, log))  # fills the cache of weights
     found = alternate(starts, rounds)
-    there = [label for label in starts if label not in (FIRST, LATER)]
+    there = [label for label in starts if label not in (FIRST, LATER, TORCH)]
     best = min(there, key=lambda label: statistics.median(found[label]), default=None)
+    torch = f"`import torch` alone {statistics.median(found[TORCH]):.2f} s"
     rows = []
     for start in (FIRST, LATER):
         rows.append(
@@ -88,7 +100,9 @@ def rows_of(
                 theirs=limit,
                 values=[limit / seconds for seconds in found[start]] if limit else [],
                 target=1.0 if limit else None,
-                note="" if best is None else _beside(found[start], best, found[best]),
+                note="; ".join(
+                    [*([_beside(found[start], best, found[best])] if best else []), torch]
+                ),
             )
         )
     return rows

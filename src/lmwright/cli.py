@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from lmwright.core import parts, torch_import
+from lmwright.core import parts
 from lmwright.core.errors import LmwrightError
 from lmwright.pipeline.catalog import commands_of, room_commands
 
@@ -88,7 +88,6 @@ def main() -> None:
         arguments.remove("--debug")
     try:
         arguments = _put_parts_in_place(arguments)
-        torch_import.defer()
         with _calls_told(arguments):
             make_app(next(iter(arguments), None))(arguments, prog_name="lmwright")
     except LmwrightError as error:

@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 import torch
 
+import lmwright
 from lmwright.core import torch_import
 
 DEFERRED = """
@@ -85,3 +88,11 @@ def test_it_is_too_late_once_torch_is_there():
 
 def test_serving_begins_before_anything_slow_is_imported():
     run(STARTS)
+
+
+@pytest.mark.parametrize("room", ["engine", "serving"])
+def test_who_defers_uses_no_generator_of_torch(room):
+    # Torch makes it ready in what was left out; a server would fail, and only in its own process.
+    root = Path(lmwright.__path__[0]) / room
+    users = [path for path in root.rglob("*.py") if "torch.Generator" in path.read_text()]
+    assert users == []

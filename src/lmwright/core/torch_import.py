@@ -1,8 +1,9 @@
-"""Importing torch without what only its compiler needs: a command answers half a second earlier.
+"""Importing torch without what only its compiler needs: a server answers half a second earlier.
 
 Two of torch's modules describe, in Python, what operations without a kernel for it make of tensors
-without data. They take a third of `import torch`, and give nothing else: what compiles, exports or
-shards asks for them, and gets them then.
+without data. They take a third of `import torch`: what compiles, exports or shards asks for them,
+and gets them then. They also make `torch.Generator` ready, as of torch 2.13, so a process that
+defers draws its random numbers elsewhere, as the engine does.
 """
 
 import importlib.abc

@@ -209,7 +209,8 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     lines.configure()
-    torch_import.defer()
+    if not parts.active():  # a reader's part may ask of torch whatever it likes
+        torch_import.defer()
     channel = Channel(socket.socket(fileno=int(arguments[0])))
     options = EngineOptions.from_json(arguments[1])
     return serve(channel, lambda found: load(options, found))
