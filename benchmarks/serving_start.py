@@ -43,10 +43,11 @@ def seconds_to_first_token(server: Server, log: Path) -> float:
     started = time.perf_counter()
     with running(server, log) as (url, _):
         model = server.model or _json(f"{url}/v1/models")["data"][0]["id"]
-        body = {"model": model, "prompt": "def", "max_tokens": 1, "temperature": 0}
+        question = [{"role": "user", "content": "def"}]
+        body = {"model": model, "messages": question, "max_tokens": 1, "temperature": 0}
         while time.perf_counter() - started < START_SECONDS:
             try:
-                _json(f"{url}/v1/completions", body)
+                _json(f"{url}/v1/chat/completions", body)
             except urllib.error.HTTPError as error:
                 if error.code != 503:
                     raise
