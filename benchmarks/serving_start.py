@@ -42,12 +42,12 @@ def seconds_to_first_token(server: Server, log: Path) -> float:
     """Start a server, ask for one token until it answers, end it."""
     started = time.perf_counter()
     with running(server, log) as (url, _):
-        model = server.model or _json(f"{url}/v1/models")["data"][0]["id"]
+        model = server.model or json.loads(_answer(f"{url}/v1/models"))["data"][0]["id"]
         question = [{"role": "user", "content": "def"}]
-        body = {"model": model, "messages": question, "max_tokens": 1, "temperature": 0}
+        body = {"model": model, "messages": question, "max_tokens": 1, "stream": True}
         while time.perf_counter() - started < START_SECONDS:
             try:
-                _json(f"{url}/v1/chat/completions", body)
+                _answer(f"{url}/v1/chat/completions", body)
             except urllib.error.HTTPError as error:
                 if error.code != 503:
                     raise
@@ -64,11 +64,11 @@ def import_torch() -> float:
     return time.perf_counter() - started
 
 
-def _json(url: str, body: dict[str, object] | None = None):  # type: ignore[no-untyped-def]
+def _answer(url: str, body: dict[str, object] | None = None) -> bytes:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as response:
-        return json.load(response)
+        return response.read()
 
 
 def rows_of(
