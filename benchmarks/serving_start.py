@@ -137,6 +137,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help="alternating starts (default 5)")
     parser.add_argument("--run", help="a run whose model starts in place of the small one")
     options = parser.parse_args()
+    # As users have it, with the modules that Python compiled at an earlier start.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     rounds = options.rounds or (1 if options.quick else 3 if options.check else 5)
     threads = physical_cores()
     report = Report("serving_start", {"rounds": rounds, "threads": threads})
