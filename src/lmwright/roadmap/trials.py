@@ -48,7 +48,7 @@ class Effort:
     automatic: bool = True
 
 
-QUICK = Effort(seeds=3, observed_twice=1, wrong_seeds=1, automatic=False)
+QUICK = Effort(seeds=2, observed_twice=1, wrong_seeds=1, automatic=False)
 """What `make test` does."""
 
 
