@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="labs; all by default")
     parser.add_argument("--seeds", type=int, default=1_000, help="with which production must pass")
-    parser.add_argument("--quick", action="store_true", help="three seeds, no automatic mutants")
+    parser.add_argument("--quick", action="store_true", help="two seeds, no automatic mutants")
     parser.add_argument("--solutions", type=Path, help="folder of right solutions, NAME/*.py")
     parser.add_argument("--results", type=Path, help="folder to write the results to")
     return parser
