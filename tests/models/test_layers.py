@@ -276,12 +276,12 @@ def test_at_the_start_every_block_is_the_identity(tiny):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("half", [False, True])
-def test_a_block_compiles_whole_and_once(tiny, half):
+@pytest.mark.parametrize(("half", "backend"), [(False, "inductor"), (True, "aot_eager")])
+def test_a_block_compiles_whole_and_once(tiny, half, backend):
     """No graph breaks, no recompilation between batches of one shape, the same result."""
     import torch._dynamo.testing
 
-    counter = torch._dynamo.testing.CompileCounterWithBackend("inductor")
+    counter = torch._dynamo.testing.CompileCounterWithBackend(backend)
     generator = torch.Generator().manual_seed(0)
     tiny.train()
 
