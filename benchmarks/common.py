@@ -88,10 +88,16 @@ class Report:
             if row.note:
                 print(f"{row.case}: {row.note}")
 
-    def write(self, *, quick: bool) -> Path:
-        """Write the rows to `results/NAME-DEVICE.json`; a quick run's beside, never over, them."""
+    def write(self, *, quick: bool, part: str = "") -> Path:
+        """Write the rows to `results/NAME-DEVICE.json`.
+
+        Args:
+            quick: a quick run's rows lie beside those of a whole one, never over them.
+            part: what alone was measured, whose rows do so too.
+        """
         device = re.sub(r"[^A-Za-z0-9]+", "-", processor_name()).strip("-")
-        path = RESULTS / f"{self.name}-{device}{'-quick' if quick else ''}.json"
+        ending = "-quick" if quick else f"-{part}" if part else ""
+        path = RESULTS / f"{self.name}-{device}{ending}.json"
         record = {
             "benchmark": self.name,
             "processor": processor_name(),

@@ -327,7 +327,7 @@ def main() -> int:
 
         report.rows += quality_rows(options.run)
     report.show()
-    print(f"written to {report.write(quick=options.quick)}")
+    print(f"written to {report.write(quick=options.quick, part=options.only or '')}")
     return report.verdict() if options.check else 0
 
 

@@ -167,7 +167,7 @@ def main() -> int:
                 report.rows += compare(name, size, dtype, rounds, compiling=not arguments.quick)
     report.rows += summary(report.rows)
     report.show()
-    print(f"written to {report.write(quick=arguments.quick)}")
+    print(f"written to {report.write(quick=arguments.quick, part=arguments.only or '')}")
     return report.verdict() if arguments.check else 0
 
 

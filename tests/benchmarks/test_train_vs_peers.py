@@ -48,6 +48,9 @@ def test_results_carry_the_processor_and_every_round(common, monkeypatch, tmp_pa
     monkeypatch.setattr(common, "RESULTS", tmp_path)
     row = common.Row("case", "s", 1.0, "peer", 2.0, values=[2.0, 3.0, 2.5])
     path = common.Report("x", {"rounds": 3}, [row]).write(quick=True)
+    whole = common.Report("x", {}, [row]).write(quick=False)
+    part = common.Report("x", {}, [row]).write(quick=False, part="middle")
+    assert len({path, whole, part}) == 3
     record = read_json(path)
     assert path.name.startswith("x-")
     assert record["processor"]
