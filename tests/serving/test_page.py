@@ -157,10 +157,12 @@ def test_fenced_code_gets_a_box(serve, scripted, open_page):
 
 
 def test_an_error_is_shown_and_can_be_retried(serve, scripted, open_page):
-    engine = scripted(failing_steps=1)
-    # Of a step that fails before the answer's headers are sent, the browser notes the status.
-    page = open_page(serve(engine), expect_errors=True)
-    ask(page, "Hi")
+    engine = scripted(failing_steps=1, hold=threading.Semaphore(0))
+    page = open_page(serve(engine))
+    # A step that fails sooner gives a status in place of a stream, and the browser complains of it.
+    with page.expect_response("**/chat/completions"):
+        ask(page, "Hi")
+    engine.hold.release(100)
     page.wait_for_selector(".failure:not([hidden])")
     assert "engine failed" in page.text_content(".failure p")
 
