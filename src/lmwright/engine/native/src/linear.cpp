@@ -80,7 +80,8 @@ void linear(const LinearWeights& weights, const Rows& x, int rows, const Destina
     const int panels = to.fate == ACTIVATE_GATE ? 2 * ((weights.rows / 2 + PANEL - 1) / PANEL)
                                                 : (weights.rows + PANEL - 1) / PANEL;
     // Two panels at a time, unless that would leave some threads much more work than others.
-    const int unit = to.fate == ACTIVATE_GATE || panels >= 8 * threads ? 2 : 1;
+    const bool even_by_twos = panels >= 8 * threads || panels % (2 * threads) == 0;
+    const int unit = to.fate == ACTIVATE_GATE || even_by_twos ? 2 : 1;
     const Share share((panels + unit - 1) / unit, thread, threads);
     alignas(64) float products[BAND * TILE];
     static_assert(FLOAT_ROWS <= BAND && INTEGER_ROWS <= BAND, "a tile must fit into `products`");

@@ -33,14 +33,22 @@ inline f32v load(const float* from) { return load<f32v>(from); }
 inline void store(float* to, f32v value) { std::memcpy(to, &value, sizeof value); }
 
 // The first `count` lanes, 0 behind them; and back. Vectors at the end of a row.
-inline f32v load_some(const float* from, int count) {
-    if (count >= LANES) return load(from);
+//
+// What is less than a vector is done by functions of its own: inside the same one, GCC would send
+// every whole vector through memory, too, to have it ready for them.
+__attribute__((noinline, cold)) inline f32v load_part(const float* from, int count) {
     f32v result = {};
     std::memcpy(&result, from, count * sizeof(float));
     return result;
 }
+__attribute__((noinline, cold)) inline void store_part(float* to, f32v value, int count) {
+    std::memcpy(to, &value, count * sizeof(float));
+}
+inline f32v load_some(const float* from, int count) {
+    return count >= LANES ? load(from) : load_part(from, count);
+}
 inline void store_some(float* to, f32v value, int count) {
-    std::memcpy(to, &value, (count >= LANES ? LANES : count) * sizeof(float));
+    count >= LANES ? store(to, value) : store_part(to, value, count);
 }
 
 inline f32v broadcast(float value) { return value - f32v{}; }  // x - 0 is x, and costs nothing
