@@ -12,7 +12,7 @@ import os
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
@@ -415,19 +415,19 @@ class Process:
         else:
             self.label, self.settings = answer
 
-    def run(self, task: Task, setting: Setting) -> Timing:
-        """Do the work once, after a pause.
+    def run(self, task: Task, setting: Setting, seconds: float = 0.0) -> list[Timing]:
+        """Do the work, after a pause; again with other prompts until so many seconds are counted.
 
         Raises:
             RuntimeError: with the contender's own words, if it fails.
         """
         time.sleep(PAUSE_SECONDS)
-        self._pipe.send((task, setting))
+        self._pipe.send((task, setting, seconds))
         answer = self._receive()
         if isinstance(answer, str):
             raise RuntimeError(f"{self.label}: {answer}")
-        timing: Timing = answer
-        return timing
+        timings: list[Timing] = answer
+        return timings
 
     def close(self) -> None:
         """End the process."""
@@ -469,9 +469,19 @@ def _work(pipe: Connection, spec: Spec) -> None:
         return
     while (message := pipe.recv()) is not None:
         try:
-            pipe.send(contender.run(*message))
+            pipe.send(_repeated(contender, *message))
         except Exception as error:  # noqa: BLE001 - as above
             pipe.send(_words(error))
+
+
+def _repeated(contender: Contender, task: Task, setting: Setting, seconds: float) -> list[Timing]:
+    timings: list[Timing] = []
+    while not timings or sum(t.prefill + t.decode for t in timings) < seconds:
+        # Far from the seeds of other turns.
+        timings.append(
+            contender.run(replace(task, seed=task.seed + 10_000 * len(timings)), setting)
+        )
+    return timings
 
 
 def _words(error: Exception) -> str:

@@ -1,13 +1,19 @@
 """What this machine can do at most, measured: reading memory, multiplying, and its caches."""
 
+import multiprocessing
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 _READ_BYTES = 1 << 30
 """Many times the largest cache."""
+_MOMENT = 0.03
+"""Seconds for each way to read it."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ def measure(threads: int, *, seconds: float = 0.5) -> Limits:
 
     torch.set_num_threads(threads)
     return Limits(
-        read_bytes_per_second=_read_speed(seconds),
+        read_bytes_per_second=read_speed(seconds),
         float32_per_second=max(
             matmul_peak("float32", shape, seconds)
             for shape in ((1024, 1024, 1024), (512, 768, 2048))
@@ -75,11 +81,36 @@ def has_vnni() -> bool:
     return bool(re.search(r"\b(avx512_vnni|avx_vnni)\b", flags))
 
 
-def _read_speed(seconds: float) -> float:
-    """The fastest of several ways to read a large array: a sum, a maximum, a dot product."""
+@contextmanager
+def reading_memory(threads: int) -> Iterator[Callable[[], float]]:
+    """A function that says how many bytes a second memory is read at that moment.
+
+    A process of its own reads 1 GiB by each way, once or twice: where other machines share the
+    memory, its speed may change by half within minutes.
+    """
+    with multiprocessing.get_context("spawn").Pool(1, _use_threads, (threads,)) as pool:
+        yield lambda: pool.apply(read_speed, (_MOMENT,))
+
+
+def _use_threads(count: int) -> None:
     import torch
 
-    values = torch.ones(_READ_BYTES // 4)
+    torch.set_num_threads(count)
+
+
+@cache
+def _memory() -> Any:
+    import torch
+
+    return torch.ones(_READ_BYTES // 4)
+
+
+def read_speed(seconds: float) -> float:
+    """Bytes per second by the fastest of several ways to read a large array, `seconds` of each: a
+    sum, a maximum, a dot product."""
+    import torch
+
+    values = _memory()
     ways: tuple[Callable[[], object], ...] = (
         values.sum,
         values.amax,
