@@ -25,24 +25,33 @@ def lay_out(portions: Items[Portion]) -> tuple[Batch, list[Rows]]:
     token_ids: list[int] = []
     positions: list[int] = []
     starts: list[int] = [0]
+    ends: list[int] = []
     wanted: list[int] = []
     rows: list[Rows] = []
     for portion in portions:
-        sequence, first = portion.sequence, len(token_ids) - portion.start
-        token_ids += sequence.ids[portion.start : portion.end]
-        token_ids += sequence.drafts[: portion.drafts]
-        positions += range(portion.start, portion.end)
+        sequence, start, end = portion.sequence, portion.start, portion.end
+        first, here = len(token_ids) - start, len(wanted)
+        ends.append(end)
+        if end - start == 1 and _is_next(portion):  # nearly always: the rest is slower to find
+            token_ids.append(sequence.ids[start])
+            positions.append(start)
+            wanted.append(first + start)
+            rows.append(Rows(slice(here, here), slice(here, here + 1)))
+        else:
+            token_ids += sequence.ids[start:end]
+            token_ids += sequence.drafts[: portion.drafts]
+            positions += range(start, end)
+            scored, chosen = _wanted(portion)
+            wanted += [first + place for place in (*scored, *chosen)]
+            middle = here + len(scored)
+            rows.append(Rows(slice(here, middle), slice(middle, len(wanted))))
         starts.append(len(token_ids))
-        scored, chosen = _wanted(portion)
-        here = len(wanted)
-        wanted += [first + place for place in (*scored, *chosen)]
-        rows.append(Rows(slice(here, here + len(scored)), slice(here + len(scored), len(wanted))))
     adapters = tuple(portion.sequence.params.adapter for portion in portions)
     batch = Batch(
         token_ids=_tensor(token_ids, np.int64),
         positions=_tensor(positions, np.int64),
         query_starts=_tensor(starts, np.int32),
-        context_lengths=_tensor([portion.end for portion in portions], np.int32),
+        context_lengths=_tensor(ends, np.int32),
         block_tables=_tables([portion.sequence.blocks for portion in portions]),
         logit_rows=_tensor(wanted, np.int64),
         adapters=adapters if any(adapters) else None,
@@ -61,6 +70,18 @@ def _tables(tables: list[list[int]]) -> Tensor:
     for row, table in zip(filled, tables, strict=True):
         row[: len(table)] = table
     return torch.from_numpy(filled)
+
+
+def _is_next(portion: Portion) -> bool:
+    """Whether a portion's single token has the next one of an answer chosen after it, and no
+    more."""
+    sequence = portion.sequence
+    return (
+        portion.drafts == 0
+        and sequence.limit > 0
+        and portion.end == len(sequence.ids)
+        and sequence.first_scored is None
+    )
 
 
 def _wanted(portion: Portion) -> tuple[range, range]:
