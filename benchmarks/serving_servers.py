@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import itertools
 import os
 import signal
 import socket
@@ -52,15 +53,16 @@ class Server:
 
 
 def ours(folder: Path, threads: int, clients: int) -> list[Server]:
-    """Our server, with batches of different sizes."""
+    """Our server, with batches of different sizes, and keys and values in bf16 and in int8."""
     found = []
-    for batch in dict.fromkeys((clients, max(1, clients // 2))):
+    sizes = dict.fromkeys((clients, max(1, clients // 2)))
+    for batch, kv in itertools.product(sizes, ("bf16", "int8")):
         # So small a cache is full within a minute: from then on memory must not grow.
-        options = ["--kv-blocks", str(KV_BLOCKS)]
+        options = ["--kv-blocks", str(KV_BLOCKS), "--kv-type", kv]
         options += ["--batch", str(batch), "--queue", str(4 * clients), "--weights", "int8"]
         options += ["--threads", str(threads), "--queue-tokens", "1000000"]
         command = (sys.executable, "-m", "lmwright", "serve", str(folder), "--port", "{port}")
-        found.append(Server("lmwright", f"lmwright, batch {batch}", (*command, *options)))
+        found.append(Server("lmwright", f"lmwright, batch {batch}, kv {kv}", (*command, *options)))
     return found
 
 

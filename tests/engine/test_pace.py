@@ -1,5 +1,7 @@
 import random
 
+import pytest
+
 from lmwright.engine.pace import FEWEST_TOKENS, MOST_SHARE, STALE_STEPS, Pace
 
 
@@ -18,15 +20,16 @@ def test_without_answers_to_continue_there_is_no_limit():
     assert Pace().prompt_tokens(0) is None
 
 
-def test_a_step_with_a_chunk_takes_at_most_twice_as_long():
+@pytest.mark.parametrize("continued", [1, 2, 8])
+def test_a_step_with_a_chunk_takes_at_most_twice_as_long(continued):
     rng = random.Random(0)
     for base, each in [(0.005, 0.00002), (0.05, 0.001), (0.02, 0.0005)]:
         pace = Pace()
         for _ in range(20):
-            pace.observe(8, 0, base * (1 + 0.2 * rng.random()))
-        assert simulated(pace, 8, base, each, rng) <= 2.0
+            pace.observe(continued, 0, base * (1 + 0.2 * rng.random()))
+        assert simulated(pace, continued, base, each, rng) <= 2.0
         # And the room that there is is used.
-        assert pace.prompt_tokens(8) >= max(FEWEST_TOKENS, 0.5 * base / each)
+        assert pace.prompt_tokens(continued) >= max(FEWEST_TOKENS, 0.5 * base / each)
 
 
 def test_a_prompt_always_goes_on():
@@ -65,7 +68,7 @@ def test_the_more_wait_beside_few_answers_the_more_is_read():
     pace.observe(8, 0, 0.01)
     for _ in range(20):
         pace.observe(8, 200, 0.11)
-    few, even, many, crowd = (pace.prompt_tokens(8, waiting=n) for n in (1, 4, 12, 1_000))
+    few, even, many, crowd = (pace.prompt_tokens(8, waiting=n) for n in (1, 3, 7, 1_000))
     assert few == pace.prompt_tokens(8) == FEWEST_TOKENS  # 14 would cost what it may
     assert abs(even - 20) <= 1  # one step's time at half a millisecond a token
     assert abs(many - 60) <= 1

@@ -1,17 +1,17 @@
 """How much of its prompts a step may read, so that running answers do not stall.
 
-Whoever waits for an answer's beginning has twice the claim to the processor of one who waits for
-its next token: in that proportion prompts get time beside a step. A single long prompt beside some
-answers therefore slows them down by less than two; under load, when many wait, prompts are read
-faster, more answers share a step, and everybody is served sooner (docs/experiments.md has the
-measurement).
+A single long prompt slows the answers beside it down by less than two, however few they are.
+Whoever waits behind it for an answer's beginning has four times the claim to the processor of one
+who waits for its next token: in that proportion prompts get time beside a step. So under load
+prompts are read faster, more answers share a step, and everybody is served sooner
+(docs/experiments.md has the measurement).
 """
 
 # A chunk may cost this part of a step that only continues answers, also if nobody else waits; with
 # it, such a step takes less than twice as long, also where the estimate is somewhat off.
 SHARE = 0.7
-# What one who has seen nothing yet counts for, beside one whose answer goes on.
-WEIGHT_OF_WAITING = 2
+# What one who waits behind another counts for, beside one whose answer goes on.
+WEIGHT_OF_BEHIND = 4
 # And at most so many such steps, however many wait: text that comes more slowly is not read along.
 MOST_SHARE = 4.0
 # Fewer tokens would make a long prompt wait for the sake of nothing: a pass has its fixed costs.
@@ -57,7 +57,7 @@ class Pace:
             return 0
         if not self._tokens:
             return FEWEST_TOKENS
-        share = min(MOST_SHARE, max(SHARE, WEIGHT_OF_WAITING * waiting / continued))
+        share = min(MOST_SHARE, max(SHARE, WEIGHT_OF_BEHIND * (waiting - 1) / continued))
         confirmed = GROWTH * self._largest
         each = self._seconds_beyond / self._tokens
         step = self._step_seconds[kind]
