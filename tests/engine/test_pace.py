@@ -68,7 +68,7 @@ def test_the_more_wait_beside_few_answers_the_more_is_read():
     pace.observe(8, 0, 0.01)
     for _ in range(20):
         pace.observe(8, 200, 0.11)
-    few, even, many, crowd = (pace.prompt_tokens(8, waiting=n) for n in (1, 3, 7, 1_000))
+    few, even, many, crowd = (pace.prompt_tokens(8, waiting=n) for n in (1, 5, 13, 1_000))
     assert few == pace.prompt_tokens(8) == FEWEST_TOKENS  # 14 would cost what it may
     assert abs(even - 20) <= 1  # one step's time at half a millisecond a token
     assert abs(many - 60) <= 1

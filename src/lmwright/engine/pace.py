@@ -1,8 +1,8 @@
 """How much of its prompts a step may read, so that running answers do not stall.
 
 A single long prompt slows the answers beside it down by less than two, however few they are.
-Whoever waits behind it for an answer's beginning has four times the claim to the processor of one
-who waits for its next token: in that proportion prompts get time beside a step. So under load
+Whoever waits behind it for an answer's beginning has twice the claim to the processor of one who
+waits for its next token: in that proportion prompts get time beside a step. So under load
 prompts are read faster, more answers share a step, and everybody is served sooner
 (docs/experiments.md has the measurement).
 """
@@ -11,7 +11,7 @@ prompts are read faster, more answers share a step, and everybody is served soon
 # it, such a step takes less than twice as long, also where the estimate is somewhat off.
 SHARE = 0.7
 # What one who waits behind another counts for, beside one whose answer goes on.
-WEIGHT_OF_BEHIND = 4
+WEIGHT_OF_BEHIND = 2
 # And at most so many such steps, however many wait: text that comes more slowly is not read along.
 MOST_SHARE = 4.0
 # Fewer tokens would make a long prompt wait for the sake of nothing: a pass has its fixed costs.
