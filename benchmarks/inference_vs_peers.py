@@ -25,7 +25,7 @@ from pathlib import Path
 
 import machine_limits
 from common import Report, Row, alternate
-from inference_contenders import Process, Setting, Spec, Task, Timing, started
+from inference_contenders import Setting, Spec, Task, Timing
 from inference_floor import Floor, floor_of
 from inference_models import (
     LARGE,
@@ -38,6 +38,7 @@ from inference_models import (
     Shape,
     write_folder,
 )
+from inference_processes import Process, started
 from machine_limits import Limits
 
 from lmwright.core.device import physical_cores

@@ -193,6 +193,7 @@ def test_rows_compare_with_the_best_peer_round_by_round(benchmark, work, folder)
 
 def test_short_work_is_done_again_with_other_prompts():
     contenders = importlib.import_module("inference_contenders")
+    processes = importlib.import_module("inference_processes")
     seeds = []
 
     class Quick:
@@ -200,10 +201,10 @@ def test_short_work_is_done_again_with_other_prompts():
             seeds.append(task.seed)
             return contenders.Timing(0.25, 0.25)
 
-    timings = contenders._repeated(Quick(), contenders.Task(1, 4, 2, seed=3), {}, 1.2)
+    timings = processes._repeated(Quick(), contenders.Task(1, 4, 2, seed=3), {}, 1.2)
     assert len(timings) == 3
     assert len(set(seeds)) == 3
-    assert len(contenders._repeated(Quick(), contenders.Task(1, 4, 2), {}, 0.0)) == 1
+    assert len(processes._repeated(Quick(), contenders.Task(1, 4, 2), {}, 0.0)) == 1
 
 
 def test_targets_depend_on_the_machine(benchmark, folder):
@@ -222,13 +223,14 @@ def test_targets_depend_on_the_machine(benchmark, folder):
 
 def test_a_peer_that_is_not_there_says_so(folder):
     contenders = importlib.import_module("inference_contenders")
+    processes = importlib.import_module("inference_processes")
     spec = contenders.Spec("transformers", folder / "nowhere", 300, 1, {"dtype": "float32"})
-    with contenders.started([spec]) as (process,):
+    with processes.started([spec]) as (process,):
         task = contenders.Task(1, 4, 2)
         assert process.absent is None
         with pytest.raises(RuntimeError, match=r"transformers .*nowhere"):
             process.run(task, process.settings[0])
-    with contenders.started([contenders.Spec("ours", folder, 300, 1)]) as (process,):
+    with processes.started([contenders.Spec("ours", folder, 300, 1)]) as (process,):
         assert "KeyError" in process.absent
 
 
