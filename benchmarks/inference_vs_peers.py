@@ -203,8 +203,13 @@ def compare(
     ours, *peers = [entrant.process.label for entrant in entrants]
     best = max(peers, key=lambda name: medians[name], default=None)
     settings = {e.process.label: _shown(e.setting) for e in entrants}
-    seconds = floor.seconds(work.task, limits, reading=work.reading)
-    share = medians[ours] * seconds
+    # Of the memory's speed in each turn, where that was measured.
+    turns = [replace(limits, read_bytes_per_second=speed) for speed in speeds]
+    shares = [
+        rate * floor.seconds(work.task, then, reading=work.reading)
+        for rate, then in zip(rates[ours], turns or [limits] * rounds, strict=True)
+    ]
+    share = statistics.median(shares)
     row = Row(
         case=case,
         unit="tokens/s",
@@ -220,16 +225,12 @@ def compare(
     )
     rows = [row]
     if by_memory:
-        shares = [
-            rate * floor.seconds(work.task, replace(limits, read_bytes_per_second=s), reading=False)
-            for rate, s in zip(rates[ours], speeds, strict=True)
-        ]
         speed = statistics.median(speeds) / 1e9
         rows.append(
             Row(
                 case=f"{case}: share of the memory bandwidth",
                 unit="GB/s",
-                ours=statistics.median(shares) * speed,
+                ours=share * speed,
                 peer="reading memory, measured before and after",
                 theirs=speed,
                 values=shares,

@@ -184,8 +184,8 @@ def test_rows_compare_with_the_best_peer_round_by_round(benchmark, work, folder)
     assert row.target == benchmark.DECODE_OUT_OF_CACHE
     assert "a 100" in row.note
     seconds = floor.seconds(work.task, limits, reading=False)
-    assert row.share_of_peak == pytest.approx(300 * seconds)
-    assert share.values == pytest.approx([300 * seconds / 2] * 3), "of what memory gave then"
+    assert row.share_of_peak == pytest.approx(300 * seconds / 2), "of what memory gave then"
+    assert share.values == pytest.approx([300 * seconds / 2] * 3)
     assert share.target == 0.8
     seeds = [task.seed for task, _ in processes[0].ran[2:]]
     assert seeds == [1, 2, 3], "every round has prompts of its own"
